@@ -1,0 +1,71 @@
+"""What the experiments share: the arguments after the colon, and the defaults of every run."""
+
+import difflib
+
+from ml_collections import ConfigDict
+
+from jaxt2i.errors import UsageError
+
+
+def parse(arg: str, **choices: tuple[str, ...]) -> dict[str, str]:
+  """Reads `fsq,shapes,tiny` as one word from each of the named choices; the first is the default.
+
+  Raises:
+    UsageError: for a word that no choice has, or two words from one.
+  """
+  chosen = {name: words[0] for name, words in choices.items()}
+  given: dict[str, str] = {}
+  for word in filter(None, arg.split(",")):
+    name = next((name for name, words in choices.items() if word in words), None)
+    if name is None:
+      known = [w for words in choices.values() for w in words]
+      close = difflib.get_close_matches(word, known, n=1)
+      hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
+      raise UsageError(f"{word!r} is not an argument of this config.{hint}")
+    if name in given:
+      raise UsageError(f"{given[name]!r} and {word!r} are both given: choose one {name}.")
+    chosen[name] = given[name] = word
+  return chosen
+
+
+def data(name: str, size: str) -> ConfigDict:
+  """Options of a data set; `tiny` is enough for two steps."""
+  tiny = size == "tiny"
+  if name == "openmoji":
+    return ConfigDict(
+      dict(
+        name=name,
+        image_size=64,
+        background="white",
+        languages=("en", "es", "fr", "pt"),
+        subset="concepts",
+      )
+    )
+  if name == "shapes":
+    num = (64, 16, 16) if tiny else (8000, 400, 400)
+    return ConfigDict(
+      dict(name=name, image_size=64, num_train=num[0], num_val=num[1], num_test=num[2], seed=0)
+    )
+  # A folder of your own: --config.data.path=photos --config.data.captions=captions.txt
+  return ConfigDict(dict(name=name, image_size=64, path="", captions=""))
+
+
+def common(size: str) -> ConfigDict:
+  """Seed, optimiser, and when the loop does what."""
+  config = ConfigDict()
+  config.seed = 0
+  config.batch_size = 4 if size == "tiny" else 32
+  config.ema_decay = 0.999
+  config.optimizer = dict(
+    learning_rate=1e-3,
+    warmup_steps=100,
+    final_share=0.02,
+    b1=0.9,
+    b2=0.99,
+    weight_decay=0.01,
+    clip_norm=1.0,
+  )
+  config.loop = dict(num_steps=1000, log_every=20, eval_every=500, checkpoint_every=500)
+  if size == "tiny":
+    config.loop = dict(num_steps=2, log_every=1, eval_every=2, checkpoint_every=2)
+  return config

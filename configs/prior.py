@@ -1,0 +1,41 @@
+"""Text-conditioned prior over the tokens of a trained tokenizer.
+
+    python -m jaxt2i.main --config=configs/prior.py --config.tokenizer=runs/vqvae \
+        --workdir=runs/prior
+
+Arguments after the colon, in any order, separated by commas:
+  data  openmoji | shapes | folder
+  size  full | tiny (two steps, for tests)
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+PROMPTS = {
+  "openmoji": ("red heart", "rocket", "penguin", "red apple", "cactus", "guitar", "fish", "house"),
+  "shapes": (
+    "large red star left of small blue heart",
+    "small green circle above large yellow square",
+    "large purple triangle below small red circle",
+    "small blue square right of large green heart",
+  ),
+  "folder": ("",),
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The config for an argument such as "shapes"."""
+  chosen = common.parse(arg, data=("openmoji", "shapes", "folder"), size=("full", "tiny"))
+  tiny = chosen["size"] == "tiny"
+  config = common.common(chosen["size"])
+  config.task = "prior"
+  config.tokenizer = ""  # workdir of a trained tokenizer
+  config.data = common.data(chosen["data"], chosen["size"])
+  config.text = dict(vocab_size=256 if tiny else 4096, max_length=16)
+  config.prompts = PROMPTS[chosen["data"]]
+  config.loss = dict(condition_dropout=0.1, label_smoothing=0.0)
+  config.model = dict(width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
+  if tiny:
+    config.model.update(width=32, layers=2, heads=2, text_layers=1)
+  return config

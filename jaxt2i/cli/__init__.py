@@ -1,0 +1,88 @@
+"""The command `jaxt2i`: one thin module a subcommand, with `add_arguments(parser)` and `run(args)`.
+
+Only the module of the chosen subcommand is imported, and it imports JAX inside `run` alone, so
+help and typing errors come at once.
+"""
+
+import argparse
+import difflib
+import importlib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from jaxt2i import __version__, environment
+from jaxt2i.errors import UsageError, UserError
+
+COMMANDS = {
+  "quickstart": "train on drawings or shapes for some minutes, then draw from words",
+  "generate": "draw pictures for your own words with a trained run",
+  "evaluate": "measure a trained run on a split of its data",
+  "doctor": "show devices, versions, folders and disk, and say what looks wrong",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs `jaxt2i <argv>`; returns the exit code: 0, or 1 (failure), 2 (usage), 130 (Ctrl-C).
+
+  A user's mistake is one line on stderr; any other exception is a bug and keeps its traceback.
+  """
+  try:
+    return _run(list(sys.argv[1:] if argv is None else argv))
+  except UserError as error:
+    print(f"jaxt2i: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.exit_code
+  except KeyboardInterrupt:
+    print("jaxt2i: interrupted", file=sys.stderr)
+    return 130
+
+
+def _run(argv: list[str]) -> int:
+  name = argv[0] if argv else "--help"
+  if name not in COMMANDS:
+    _top_parser().parse_args([name])  # --help and --version exit in there
+    expected = _suggestion(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+    raise UsageError(f"unknown command {name!r}{expected} (`jaxt2i --help` describes them)")
+  command = importlib.import_module(f"jaxt2i.cli.{name}")
+  parser = _Parser(prog=f"jaxt2i {name}", description=_sentence(COMMANDS[name]), allow_abbrev=False)
+  command.add_arguments(parser)
+  args = parser.parse_args(argv[1:])
+  environment.configure()
+  return command.run(args)
+
+
+def _top_parser() -> argparse.ArgumentParser:
+  lines = [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
+  parser = _Parser(
+    prog="jaxt2i",
+    usage="jaxt2i <command> [options]",
+    description="commands:\n" + "\n".join(lines),
+    epilog="`jaxt2i <command> --help` lists the options of a command.",
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  parser.add_argument("--version", action="version", version=f"jaxt2i {__version__}")
+  parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+  return parser
+
+
+class _Parser(argparse.ArgumentParser):
+  """An argument parser whose complaints are one line, with the option that was probably meant."""
+
+  def error(self, message: str) -> NoReturn:
+    known = set(re.findall(r"--[\w-]+", self.format_help()))
+    for word in re.findall(r"--[\w-]+", message):
+      if word not in known:
+        message += _suggestion(word, known)
+    message = " ".join(message.split())
+    raise UsageError(f"{message} (`{self.prog} --help` lists the options)")
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+  close = difflib.get_close_matches(word, sorted(known), n=1)
+  return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _sentence(text: str) -> str:
+  return text[0].upper() + text[1:] + "."

@@ -1,0 +1,33 @@
+"""`jaxt2i evaluate`: measures a trained run on a split of its data."""
+
+import argparse
+import json
+from pathlib import Path
+
+from jaxt2i.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """The options of `jaxt2i evaluate`."""
+  parser.add_argument("--workdir", required=True, help="folder of a trained run")
+  parser.add_argument("--split", default="val", help="split of its data (default: val)")
+  parser.add_argument(
+    "--n", type=int, default=100, help="pictures drawn, where pictures are drawn (default: 100)"
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Prints a table and writes `<workdir>/eval/<split>.json`."""
+  if not 2 <= args.n <= 10_000:
+    raise UsageError(f"--n is {args.n}: must be from 2 to 10000.")
+  from jaxt2i.evaluation import evaluate
+
+  results = evaluate(Path(args.workdir), args.split, args.n)
+  width = max(len(name) for name in results)
+  for name, value in results.items():
+    print(f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+  path = Path(args.workdir) / "eval" / f"{args.split}.json"
+  path.parent.mkdir(exist_ok=True)
+  path.write_text(json.dumps(results, indent=2) + "\n")
+  print(f"written to {path}")
+  return 0

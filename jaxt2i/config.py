@@ -1,0 +1,132 @@
+"""Config sections to frozen dataclasses, and the config file of a run. Nothing is executed."""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxt2i.errors import UsageError, UserError
+
+T = TypeVar("T")
+
+CONFIG_FILE = "config.json"
+
+
+def build(cls: type[T], section: Mapping[str, Any], where: str, **extra: Any) -> T:
+  """Makes a dataclass of a config section.
+
+  Args:
+    cls: a dataclass (Flax modules are dataclasses too).
+    section: its fields by name; lists become tuples, as JSON knows no tuples.
+    where: what the section is called, for messages: "config.optimizer".
+    extra: fields that no config sets.
+
+  Raises:
+    UsageError: naming an unknown, missing or wrongly typed field and what is expected.
+  """
+  fields = {
+    field.name: field
+    for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+    if field.init and field.name not in ("parent", "name") and field.name not in extra
+  }
+  for key in section:
+    if key not in fields:
+      close = difflib.get_close_matches(key, fields, n=1)
+      hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(fields))}."
+      raise UsageError(f"{where}.{key} is not an option.{hint}")
+  missing = [
+    name
+    for name, field in fields.items()
+    if name not in section
+    and field.default is dataclasses.MISSING
+    and field.default_factory is dataclasses.MISSING
+  ]
+  if missing:
+    raise UsageError(f"{where} lacks {', '.join(missing)}.")
+  values = {}
+  hints = typing.get_type_hints(cls)
+  for key, value in section.items():
+    values[key] = _checked(value, hints[key], f"{where}.{key}")
+  return cls(**values, **extra)
+
+
+def _checked(value: Any, expected: Any, where: str) -> Any:
+  """The value as the field wants it; only the kinds that configs hold are checked."""
+  if isinstance(value, list):
+    value = tuple(value)
+  if expected is float and isinstance(value, int) and not isinstance(value, bool):
+    return float(value)
+  origin = typing.get_origin(expected)
+  if origin in (typing.Union, types.UnionType):
+    return value
+  if origin is typing.Literal:
+    if value not in typing.get_args(expected):
+      choices = ", ".join(map(repr, typing.get_args(expected)))
+      raise UsageError(f"{where} is {value!r}: must be one of {choices}.")
+    return value
+  plain = origin or expected
+  if isinstance(plain, type) and (not isinstance(value, plain) or _bool_as_number(value, plain)):
+    raise UsageError(f"{where} is {value!r}: must be {plain.__name__}.")
+  if origin is tuple:
+    element = typing.get_args(expected)[0]
+    return tuple(_checked(v, element, f"{where}[{i}]") for i, v in enumerate(value))
+  return value
+
+
+def _bool_as_number(value: Any, expected: type) -> bool:
+  return isinstance(value, bool) and expected in (int, float)
+
+
+def save(workdir: Path, config: Mapping[str, Any]) -> None:
+  """Writes a run's resolved config, or checks that the run was started with the same one.
+
+  Raises:
+    UserError: the workdir holds a run of another config; names the first difference.
+  """
+  path = workdir / CONFIG_FILE
+  text = json.dumps(config, indent=2, sort_keys=True)
+  if not path.exists():
+    partial = path.with_suffix(".partial")
+    partial.write_text(text + "\n")
+    partial.replace(path)  # at once: a killed start leaves no half a config
+    return
+  old, new = _flatten(load(workdir)), _flatten(json.loads(text))
+  for key in sorted(old.keys() | new.keys()):
+    if old.get(key) != new.get(key):
+      raise UserError(
+        f"{workdir} holds a run with config.{key} = {old.get(key)!r}, this one has "
+        f"{new.get(key)!r}: continue with the same config, or choose another --workdir."
+      )
+
+
+def load(workdir: Path) -> dict[str, Any]:
+  """Reads a run's config.
+
+  Raises:
+    UserError: there is none, or it is damaged.
+  """
+  path = workdir / CONFIG_FILE
+  try:
+    config = json.loads(path.read_text())
+  except OSError as error:
+    raise UserError(
+      f"{workdir} holds no run ({CONFIG_FILE} cannot be read): give the --workdir of a training."
+    ) from error
+  except ValueError as error:
+    raise UserError(f"{path} is damaged ({error}): restore it from a copy of the run.") from error
+  if not isinstance(config, dict):
+    raise UserError(f"{path} is damaged (not a JSON object): restore it from a copy of the run.")
+  return config
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+  if not isinstance(value, dict):
+    return {prefix: value}
+  flat = {}
+  for key, inner in value.items():
+    flat |= _flatten(inner, f"{prefix}.{key}" if prefix else key)
+  return flat

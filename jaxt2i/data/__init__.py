@@ -1,0 +1,91 @@
+"""Data sets: `load("train", name="openmoji", image_size=64, ...)`, prepared on first use."""
+
+import dataclasses
+import difflib
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from jaxt2i.data import prepared
+from jaxt2i.data.folder import Folder
+from jaxt2i.data.openmoji import OpenMoji
+from jaxt2i.data.records import Dataset, Record, Source
+from jaxt2i.data.shapes import Shapes
+from jaxt2i.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+DATASETS: dict[str, type] = {"openmoji": OpenMoji, "shapes": Shapes, "folder": Folder}
+
+
+def make(name: str, **options: Any) -> Dataset:
+  """The dataset of that name with these options.
+
+  Raises:
+    UserError: an unknown name, or an option that is unknown, missing or of no use.
+  """
+  if name not in DATASETS:
+    raise UserError(f"data set {name!r} is unknown{_hint(name, DATASETS)}")
+  dataset = DATASETS[name]
+  fields = [field.name for field in dataclasses.fields(dataset)]
+  for option in options:
+    if option not in fields:
+      raise UserError(f"data set {name!r} has no option {option!r}{_hint(option, fields)}")
+  required = [f.name for f in dataclasses.fields(dataset) if f.default is dataclasses.MISSING]
+  missing = [field for field in required if field not in options]
+  if missing:
+    raise UserError(f"data set {name!r} needs {', '.join(missing)}")
+  # JSON knows no tuples: a config read back from a run has lists.
+  return dataset(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+
+
+def prepare(dataset: Dataset, *, name: str) -> Path:
+  """Makes sure that the dataset lies in the user's cache; returns its folder.
+
+  Raises:
+    UserError: the cache cannot be written, or the dataset cannot be generated.
+  """
+  directory = cache_directory() / name / dataset.fingerprint()[:16]
+  if prepared.is_complete(directory):
+    return directory
+  if directory.exists():
+    _log.warning("%s is damaged and is made anew", directory)
+    shutil.rmtree(directory, ignore_errors=True)
+  _log.info("preparing data set %s in %s (once)", name, directory)
+  info = {
+    "name": name,
+    "options": dataclasses.asdict(dataset),  # type: ignore[call-overload]
+    "version": dataset.version,
+    "licence": dataset.licence,
+  }
+  prepared.write(directory, dataset.splits(), attribution=dataset.attribution, info=info)
+  return directory
+
+
+def load(split: str, *, name: str, **options: Any) -> Source:
+  """A split of a data set, prepared in the user's cache on first use.
+
+  Args:
+    split: "train", "val" or, for generated sets, "compositional".
+    name: one of DATASETS.
+    **options: the fields of that dataset, all of them.
+
+  Raises:
+    UserError: an unknown name, option or split, or a dataset that cannot be prepared.
+  """
+  return prepared.PreparedSource(prepare(make(name, **options), name=name), split)
+
+
+def cache_directory() -> Path:
+  """Where prepared data lies: $JAXT2I_CACHE, or ~/.cache/jaxt2i."""
+  return Path(os.environ.get("JAXT2I_CACHE") or Path.home() / ".cache" / "jaxt2i").absolute()
+
+
+def _hint(word: str, known: Any) -> str:
+  close = difflib.get_close_matches(word, list(known), n=1)
+  return f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(known)}"
+
+
+__all__ = ["DATASETS", "Dataset", "Record", "Source", "cache_directory", "load", "make", "prepare"]

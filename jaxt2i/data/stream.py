@@ -1,0 +1,98 @@
+"""Batches: shuffled without end for training, in order and once for evaluation.
+
+Batch i is a function of the seed and i alone, so a run that resumes at step i needs no state.
+No threads, no processes: at the image sizes used here reading is far faster than training.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import numpy as np
+
+from jaxt2i.errors import UserError
+
+Batch = dict[str, np.ndarray]
+Transform = Callable[[Any, np.random.Generator], dict[str, np.ndarray]]
+
+
+class _RandomMap(grain.transforms.RandomMap):
+  def __init__(self, transform: Transform):
+    self._transform = transform
+
+  def random_map(self, element: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return {**self._transform(element, rng), "weight": np.ones((), np.float32)}
+
+
+def train_stream(
+  source: Any,
+  transform: Transform,
+  *,
+  batch_size: int,
+  seed: int,
+  start_step: int,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[Batch]:
+  """Batches for ever, reshuffled every epoch; the first is number `start_step`.
+
+  All processes together walk one global order, which does not depend on their number: process p
+  of n takes elements p, p + n, p + 2n, ... of it.
+
+  Args:
+    source: anything with `__len__` and `__getitem__`.
+    transform: element and its own random generator to a row, a dict of arrays.
+    batch_size: rows of this process in a batch.
+    seed: of the order and of the generators, 0 or more.
+    start_step: number of batches already consumed.
+    process_index: of this process, as jax.process_index() gives it.
+    process_count: number of processes.
+
+  Yields:
+    Stacked rows with `weight`, float32 [B], all ones.
+
+  Raises:
+    UserError: an empty source.
+  """
+  _check(source, batch_size)
+  dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
+  # Before slicing: the generator of an element is that of its place in the global order.
+  dataset = dataset.random_map(_RandomMap(transform))
+  dataset = dataset.slice(slice(process_index, None, process_count))
+  batches = dataset.batch(batch_size, drop_remainder=True)
+  return (batches[step] for step in itertools.count(start_step))
+
+
+def eval_stream(source: Any, transform: Transform, *, batch_size: int) -> Iterator[Batch]:
+  """Batches in order, once; the last is filled up by repeating its last element.
+
+  Args:
+    source: anything with `__len__` and `__getitem__`.
+    transform: element and a random generator, seeded by the index, to a row, a dict of arrays.
+    batch_size: rows of a batch.
+
+  Yields:
+    Stacked rows with `weight`, float32 [B]: 1 for a row of the source, 0 for padding.
+
+  Raises:
+    UserError: an empty source.
+  """
+  _check(source, batch_size)
+  return _eval_batches(source, transform, batch_size)
+
+
+def _eval_batches(source: Any, transform: Transform, batch_size: int) -> Iterator[Batch]:
+  for start in range(0, len(source), batch_size):
+    indices = range(start, min(start + batch_size, len(source)))
+    rows = [transform(source[i], np.random.default_rng(i)) for i in indices]
+    rows += rows[-1:] * (batch_size - len(rows))
+    batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    yield {**batch, "weight": (np.arange(batch_size) < len(indices)).astype(np.float32)}
+
+
+def _check(source: Any, batch_size: int) -> None:
+  if len(source) == 0:
+    raise UserError("the data has no records in this split: choose another split or more data")
+  if batch_size < 1:
+    raise UserError(f"batch_size {batch_size}: expected 1 or more")

@@ -1,0 +1,55 @@
+"""Evaluating a finished run: which evaluators fit what was trained."""
+
+from pathlib import Path
+from typing import Any
+
+from jaxt2i import config as config_lib
+from jaxt2i import data, pipeline
+from jaxt2i.data.stream import eval_stream
+from jaxt2i.errors import UserError
+from jaxt2i.evaluators.attributes import Attributes
+from jaxt2i.evaluators.likelihood import Likelihood
+from jaxt2i.evaluators.recall import Recall
+from jaxt2i.evaluators.reconstruction import Reconstruction
+from jaxt2i.experiment import EVAL_BATCH, Tokenized, caption_row, image_row
+from jaxt2i.tasks.prior import PriorTask
+
+
+def evaluate(workdir: Path, split: str, n: int) -> dict[str, Any]:
+  """All that can be said of a run on one split.
+
+  Args:
+    workdir: of a tokenizer or a prior.
+    split: of the run's own data.
+    n: pictures that are drawn.
+
+  Returns:
+    Numbers by name, and `split`, `images`, `step`-independent facts on how they came about.
+
+  Raises:
+    UserError: no run, no whole checkpoint, no such split, or the data has changed since.
+  """
+  config = config_lib.load(workdir)
+  road = pipeline.load(workdir)
+  train = data.load("train", **config["data"])
+  if train.fingerprint != config["data_fingerprint"]:
+    raise UserError(
+      f"The data of {workdir} has changed since training (its fingerprint differs): restore it, "
+      "or train again."
+    )
+  source = data.load(split, **config["data"])
+  results: dict[str, Any] = {"split": split, "images": len(source)}
+  rows = lambda: eval_stream(source, image_row, batch_size=EVAL_BATCH)
+  results |= Reconstruction(road.tokenizer, rows)(road.tokenizer_variables)
+  if road.prior is None or road.prior_variables is None or road.text_tokenizer is None:
+    return results
+
+  task = config_lib.build(PriorTask, config["loss"], "config.loss", model=road.prior)
+  row = caption_row(road.text_tokenizer)
+  for name, part in (("train_nll", train), (f"{split}_nll", source)):
+    tokenized = Tokenized.of(part, road, at_most=len(source))
+    stream = lambda tokenized=tokenized: eval_stream(tokenized, row, batch_size=EVAL_BATCH)
+    results[name] = Likelihood(task, stream)(road.prior_variables)["nll"]
+  if config["data"]["name"] == "shapes":
+    return results | Attributes(source, n)(road)
+  return results | Recall(train, n)(road)

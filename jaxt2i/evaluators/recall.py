@@ -1,0 +1,56 @@
+"""Does a prior recall the training image of a training caption?"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxt2i.data.records import Source
+from jaxt2i.pipeline import Pipeline
+
+
+@dataclasses.dataclass(frozen=True)
+class Recall:
+  """Draws one picture for the first caption of each of n training images spread over the split.
+
+  `recall`: share of drawings nearer to their own image than to the n − 1 others, by mean squared
+  pixel distance; chance is 1/n. This measures memory, not understanding.
+  `ceiling`: the same for the tokenizer's reconstructions, which is what a perfect memory reaches.
+  """
+
+  source: Source
+  n: int
+  seed: int = 0
+  temperature: float = 0.8
+
+  def __call__(self, pipeline: Pipeline) -> dict[str, float]:
+    """Draws and compares."""
+    count = min(self.n, len(self.source))
+    indices = np.linspace(0, len(self.source) - 1, count).astype(int)
+    records = [self.source[int(i)] for i in indices]
+    real = np.stack([record.image for record in records])
+    drawings = pipeline(
+      [record.captions[0] for record in records], seed=self.seed, temperature=self.temperature
+    )
+    reconstructed = pipeline.decode(pipeline.encode(real))
+    return {
+      "recall": own_is_nearest(drawings.images[:, 0], real),
+      "ceiling": own_is_nearest(reconstructed, real),
+      "chance": 1 / count,
+    }
+
+
+def own_is_nearest(a: UInt8[np.ndarray, "n H W 3"], b: UInt8[np.ndarray, "n H W 3"]) -> float:
+  """Share of rows i whose a[i] is nearer to b[i] than to every other b[j]."""
+  distances = squared_distances(a, b)
+  others = distances + np.diag(np.full(len(a), np.inf))
+  return float(np.mean(np.diag(distances) < others.min(axis=1)))
+
+
+def squared_distances(
+  a: UInt8[np.ndarray, "n H W 3"], b: UInt8[np.ndarray, "m H W 3"]
+) -> Float[np.ndarray, "n m"]:
+  """Mean squared distance of pixels in [0, 1], of every pair."""
+  x = a.reshape(len(a), -1).astype(np.float64) / 255
+  y = b.reshape(len(b), -1).astype(np.float64) / 255
+  return np.square(x[:, None] - y[None]).mean(axis=-1)

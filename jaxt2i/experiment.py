@@ -1,0 +1,248 @@
+"""A config made concrete: the task, its data, its evaluators."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxt2i import checkpoints, data, modules
+from jaxt2i import config as config_lib
+from jaxt2i.data.records import Record, Source
+from jaxt2i.data.stream import eval_stream, train_stream
+from jaxt2i.data.text import TextTokenizer
+from jaxt2i.errors import UsageError, UserError
+from jaxt2i.evaluators.likelihood import Likelihood
+from jaxt2i.evaluators.reconstruction import Reconstruction
+from jaxt2i.evaluators.samples import Samples
+from jaxt2i.pipeline import TEXT_TOKENIZER_FILE, Pipeline
+from jaxt2i.state import TrainState
+from jaxt2i.tasks.base import Task
+from jaxt2i.tasks.prior import PriorTask
+from jaxt2i.tasks.tokenizer import TokenizerTask
+from jaxt2i.train import Evaluator
+from jaxt2i.types import Batch, Variables
+
+EVAL_BATCH = 32
+
+
+class Experiment(Protocol):
+  """What `main` needs to know of an experiment."""
+
+  config: Mapping[str, Any]  # resolved: with all that loading the run will need
+  task: Task
+
+  def example(self) -> Batch:
+    """A batch of the right shapes; its values mean nothing."""
+    ...
+
+  def frozen(self) -> Variables:
+    """Collections that come from elsewhere and never change."""
+    ...
+
+  def start(self, state: TrainState, workdir: Path) -> "Running":
+    """Loads what training needs, for a fresh or a restored state."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+  """Data and evaluators of an experiment under way."""
+
+  batches: Callable[[int], Iterator[Batch]]  # step → batches from that step on
+  evaluators: Mapping[str, Evaluator]
+
+
+def make(config: Mapping[str, Any]) -> Experiment:
+  """The experiment of a config.
+
+  Raises:
+    UsageError: for a task that does not exist, or options that cannot work.
+  """
+  experiments = {"tokenizer": TokenizerExperiment, "prior": PriorExperiment}
+  if config["task"] not in experiments:
+    raise UsageError(f"config.task is {config['task']!r}: must be 'tokenizer' or 'prior'.")
+  return experiments[config["task"]](config)
+
+
+class TokenizerExperiment:
+  """Learns to turn images into tokens and back."""
+
+  def __init__(self, config: Mapping[str, Any]):
+    self._train = data.load("train", **config["data"])
+    self._val = data.load("val", **config["data"])
+    self.config = {**config, **_identity(self._train)}
+    model = modules.tokenizer(config["model"], config["data"]["image_size"])
+    self.task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
+
+  def example(self) -> Batch:
+    """One black image."""
+    size = self.config["data"]["image_size"]
+    return {"image": np.zeros((1, size, size, 3), np.uint8)}
+
+  def frozen(self) -> Variables:
+    """Nothing."""
+    return {}
+
+  def start(self, state: TrainState, workdir: Path) -> Running:
+    """Opens the splits."""
+
+    def batches(step: int) -> Iterator[Batch]:
+      return train_stream(
+        self._train,
+        image_row,
+        batch_size=self.config["batch_size"],
+        seed=self.config["seed"],
+        start_step=step,
+      )
+
+    evaluate = Reconstruction(
+      self.task.model, lambda: eval_stream(self._val, image_row, batch_size=EVAL_BATCH)
+    )
+    return Running(batches, {"val": lambda state: evaluate(state.ema_variables)})
+
+
+class PriorExperiment:
+  """Learns p(tokens | caption) over the tokens of a trained tokenizer."""
+
+  def __init__(self, config: Mapping[str, Any]):
+    self._tokenizer_workdir = Path(config["tokenizer"])
+    if not config["tokenizer"]:
+      raise UsageError(
+        "config.tokenizer is empty: must be the workdir of a trained tokenizer "
+        "(--config.tokenizer=runs/vqvae)."
+      )
+    trained = config_lib.load(self._tokenizer_workdir)
+    image_size = config["data"]["image_size"]
+    if trained["task"] != "tokenizer" or trained["data"]["image_size"] != image_size:
+      raise UserError(
+        f"{config['tokenizer']} is a {trained['task']} of {trained['data']['image_size']}-pixel "
+        f"images: config.tokenizer must be a tokenizer of {image_size}-pixel images."
+      )
+    self._train = data.load("train", **config["data"])
+    self._val = data.load("val", **config["data"])
+    # The tokenizer's own section goes into this run's config: one workdir is enough to generate.
+    self.config = {**config, **_identity(self._train), "tokenizer_model": trained["model"]}
+    self.tokenizer = modules.tokenizer(trained["model"], image_size)
+    self.text_tokenizer = TextTokenizer.train(
+      (caption for record in _records(self._train) for caption in record.captions),
+      **config["text"],
+    )
+    prior = modules.prior(
+      config["model"], self.tokenizer, image_size, self.text_tokenizer.vocab_size
+    )
+    self.task = config_lib.build(PriorTask, config["loss"], "config.loss", model=prior)
+
+  def example(self) -> Batch:
+    """One grid of tokens 0 with an empty caption."""
+    tokens = np.zeros((1, *self.task.model.grid), np.int32)
+    return {"tokens": tokens, "text": self.text_tokenizer([""])}
+
+  def frozen(self) -> Variables:
+    """The tokenizer: it rides in the prior's checkpoint."""
+    _, arrays = checkpoints.read_arrays(self._tokenizer_workdir, ("ema_params", "collections"))
+    tokenizer = {"params": arrays["ema_params"], **arrays["collections"]}
+    return {"frozen": jax.tree.map(jnp.asarray, tokenizer)}
+
+  def pipeline(self, state: TrainState) -> Pipeline:
+    """The road with the weights of a state."""
+    return Pipeline(
+      tokenizer=self.tokenizer,
+      tokenizer_variables=state.collections["frozen"],
+      attribution=self._train.attribution,
+      prior=self.task.model,
+      prior_variables={"params": state.ema_params},
+      text_tokenizer=self.text_tokenizer,
+    )
+
+  def start(self, state: TrainState, workdir: Path) -> Running:
+    """Turns all images into tokens once: the tokenizer is frozen."""
+    self.text_tokenizer.save(workdir / TEXT_TOKENIZER_FILE)
+    pipeline = self.pipeline(state)
+    train = Tokenized.of(self._train, pipeline)
+    val = Tokenized.of(self._val, pipeline)
+    first_caption = caption_row(self.text_tokenizer)
+
+    def batches(step: int) -> Iterator[Batch]:
+      return train_stream(
+        train,
+        random_caption_row(self.text_tokenizer),
+        batch_size=self.config["batch_size"],
+        seed=self.config["seed"],
+        start_step=step,
+      )
+
+    def likelihood(source: Tokenized) -> Evaluator:
+      rows = lambda: eval_stream(source, first_caption, batch_size=EVAL_BATCH)
+      evaluate = Likelihood(self.task, rows)
+      return lambda state: evaluate({"params": state.ema_params})
+
+    samples = Samples(self.config["prompts"], workdir / "samples")
+    evaluators = {
+      "train": likelihood(train.first(len(val))),
+      "val": likelihood(val),
+      "samples": lambda state: samples(self.pipeline(state), int(state.step)),
+    }
+    return Running(batches, evaluators)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenized:
+  """A split as (captions, tokens [h, w]) pairs, in memory: 64 tokens take 256 bytes."""
+
+  captions: tuple[tuple[str, ...], ...]
+  tokens: np.ndarray  # [n, h, w] int32
+
+  @classmethod
+  def of(cls, source: Source, pipeline: Pipeline, at_most: int | None = None) -> "Tokenized":
+    """Encodes the images of a source, or the first of them."""
+    count = min(len(source), at_most or len(source))
+    records = [source[i] for i in range(count)]
+    tokens = pipeline.encode(np.stack([record.image for record in records]))
+    return cls(tuple(record.captions for record in records), tokens)
+
+  def first(self, count: int) -> "Tokenized":
+    """The first `count` of them."""
+    return Tokenized(self.captions[:count], self.tokens[:count])
+
+  def __len__(self) -> int:
+    return len(self.captions)
+
+  def __getitem__(self, index: int) -> tuple[tuple[str, ...], np.ndarray]:
+    return self.captions[index], self.tokens[index]
+
+
+def image_row(record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
+  """What the tokenizer learns from."""
+  return {"image": record.image}
+
+
+CaptionedTokens = tuple[tuple[str, ...], np.ndarray]
+Row = Callable[[CaptionedTokens, np.random.Generator], dict[str, np.ndarray]]
+
+
+def caption_row(text_tokenizer: TextTokenizer) -> Row:
+  """What a prior is evaluated on: tokens with their first caption."""
+  return lambda pair, rng: {"tokens": pair[1], "text": text_tokenizer(pair[0][:1])[0]}
+
+
+def random_caption_row(text_tokenizer: TextTokenizer) -> Row:
+  """What a prior learns from: tokens with one of their captions, drawn anew each time."""
+
+  def row(pair: CaptionedTokens, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    captions, tokens = pair
+    caption = captions[int(rng.integers(len(captions)))]
+    return {"tokens": tokens, "text": text_tokenizer([caption])[0]}
+
+  return row
+
+
+def _records(source: Source) -> Iterator[Record]:
+  return (source[i] for i in range(len(source)))
+
+
+def _identity(source: Source) -> dict[str, str]:
+  return {"attribution": source.attribution, "data_fingerprint": source.fingerprint}

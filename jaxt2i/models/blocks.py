@@ -1,0 +1,92 @@
+"""Parts that the networks share: rearrangements, normalisation, attention."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from jaxt2i.types import Array
+
+
+def space_to_depth(x: Float[Array, "B H W C"], factor: int) -> Float[Array, "B h w D"]:
+  """Moves each `factor × factor` square of pixels into channels."""
+  b, h, w, c = x.shape
+  x = x.reshape(b, h // factor, factor, w // factor, factor, c)
+  return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // factor, w // factor, factor * factor * c)
+
+
+def depth_to_space(x: Float[Array, "B h w D"], factor: int) -> Float[Array, "B H W C"]:
+  """The inverse of `space_to_depth`."""
+  b, h, w, d = x.shape
+  c = d // (factor * factor)
+  x = x.reshape(b, h, w, factor, factor, c)
+  return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * factor, w * factor, c)
+
+
+class ResBlock(nn.Module):
+  """Pre-norm residual block of two 3×3 convolutions; keeps shape and channels.
+
+  The last convolution starts at zero, so that every block begins as the identity.
+  """
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
+    """Adds a correction to x."""
+    channels = x.shape[-1]
+    y = nn.silu(nn.LayerNorm(use_bias=False, name="norm1")(x))
+    y = nn.Conv(channels, (3, 3), name="conv1")(y)
+    y = nn.silu(nn.LayerNorm(use_bias=False, name="norm2")(y))
+    y = nn.Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, name="conv2")(y)
+    return x + y
+
+
+def attend(
+  q: Float[Array, "B N heads D"],
+  k: Float[Array, "B M heads D"],
+  v: Float[Array, "B M heads D"],
+  mask: Bool[Array, "#B #N M"],
+) -> Float[Array, "B N width"]:
+  """Scaled dot-product attention (arXiv 1706.03762, eq. 1); softmax in float32.
+
+  `mask` is True where a query may look.
+  """
+  scale = q.shape[-1] ** -0.5
+  scores = jnp.einsum("bqhd,bkhd->bhqk", q * scale, k).astype(jnp.float32)
+  scores = jnp.where(mask[:, None], scores, jnp.finfo(jnp.float32).min)
+  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+  out = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+  return out.reshape(*out.shape[:2], -1)
+
+
+def split_heads(x: Float[Array, "... width"], heads: int) -> Float[Array, "... heads D"]:
+  """Cuts the features into heads."""
+  return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+class MLP(nn.Module):
+  """Two dense layers with a GELU between, four times as wide inside."""
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+    """Position-wise."""
+    width = x.shape[-1]
+    y = nn.gelu(nn.Dense(4 * width, use_bias=False, name="up")(x))
+    return nn.Dense(width, use_bias=False, name="down")(y)
+
+
+class EncoderBlock(nn.Module):
+  """Pre-norm transformer block that looks both ways."""
+
+  heads: int
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "B N D"], mask: Bool[Array, "#B #N N"]
+  ) -> Float[Array, "B N D"]:
+    """Self-attention, then the MLP."""
+    width = x.shape[-1]
+    y = nn.RMSNorm(name="norm1")(x)
+    qkv = nn.Dense(3 * width, use_bias=False, name="qkv")(y)
+    q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+    x = x + nn.Dense(width, use_bias=False, name="out")(attend(q, k, v, mask))
+    return x + MLP(name="mlp")(nn.RMSNorm(name="norm2")(x))

@@ -1,0 +1,214 @@
+"""The prior: an autoregressive transformer over image tokens that reads a caption.
+
+p(tokens | caption) = Π_i p(token_i | token_<i, caption), in raster order, as in DALL·E
+(arXiv 2102.12092), with the caption through an encoder of its own and cross-attention
+(arXiv 1706.03762).
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Bool, Float, Int
+
+from jaxt2i.models.blocks import MLP, EncoderBlock, attend, split_heads
+from jaxt2i.types import Array
+
+PAD = 0  # token id of padding in captions
+
+
+class Context(struct.PyTreeNode):
+  """An encoded caption."""
+
+  features: Any  # [B, 1+T, D]; slot 0 is a learnt vector that is always visible
+  mask: Any  # [B, 1+T] bool, True where there is a word
+
+
+class Cache(struct.PyTreeNode):
+  """Keys and values of the tokens so far, and of the caption, for all layers."""
+
+  keys: Any  # [L, B, N, heads, D/heads]
+  values: Any  # [L, B, N, heads, D/heads]
+  text_keys: Any  # [L, B, 1+T, heads, D/heads]
+  text_values: Any  # [L, B, 1+T, heads, D/heads]
+  text_mask: Any  # [B, 1+T]
+
+
+class TextEncoder(nn.Module):
+  """Transformer over caption token ids, learnt from scratch.
+
+  Slot 0 holds a learnt vector. An empty caption (all PAD) is that vector alone: the null
+  condition of classifier-free guidance needs no special case.
+  """
+
+  vocab_size: int
+  width: int
+  layers: int
+  heads: int
+
+  @nn.compact
+  def __call__(self, text: Int[Array, "B T"]) -> Context:
+    """Encodes captions padded with PAD."""
+    batch, length = text.shape
+    x = nn.Embed(self.vocab_size, self.width, name="embed")(text)
+    x = x + self.param("positions", nn.initializers.normal(0.02), (1, length, self.width))
+    slot = self.param("slot", nn.initializers.normal(0.02), (1, 1, self.width))
+    x = jnp.concatenate([jnp.broadcast_to(slot, (batch, 1, self.width)), x], axis=1)
+    mask = jnp.concatenate([jnp.ones((batch, 1), bool), text != PAD], axis=1)
+    for i in range(self.layers):
+      x = EncoderBlock(self.heads, name=f"block{i}")(x, mask[:, None, :])
+    return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
+
+
+class DecoderBlock(nn.Module):
+  """Causal self-attention, cross-attention to the caption, MLP; each pre-norm and residual."""
+
+  width: int
+  heads: int
+  dropout: float
+
+  def setup(self) -> None:
+    dense = lambda features: nn.Dense(features, use_bias=False)
+    self.norm1, self.norm2, self.norm3 = nn.RMSNorm(), nn.RMSNorm(), nn.RMSNorm()
+    self.qkv, self.out = dense(3 * self.width), dense(self.width)
+    self.text_q, self.text_kv = dense(self.width), dense(2 * self.width)
+    self.text_out = dense(self.width)
+    self.mlp = MLP()
+    self.drop = nn.Dropout(self.dropout)
+
+  def __call__(
+    self, x: Float[Array, "B N D"], context: Context, train: bool
+  ) -> tuple[Float[Array, "B N D"], None]:
+    """All positions at once. (The None is what a layer adds to `nn.scan`'s outputs.)"""
+    drop = lambda y: self.drop(y, deterministic=not train)
+    n = x.shape[1]
+    causal = jnp.tril(jnp.ones((n, n), bool))[None]
+    q, k, v = self._qkv(x)
+    x = x + drop(self.out(attend(q, k, v, causal)))
+    x = x + drop(self._read(x, *self._text_kv(context), context.mask))
+    return x + drop(self.mlp(self.norm3(x))), None
+
+  def step(
+    self,
+    carry: tuple[Float[Array, "B 1 D"], Cache],
+    layer: Int[Array, ""],
+    index: Int[Array, ""],
+  ) -> tuple[tuple[Float[Array, "B 1 D"], Cache], None]:
+    """One position, those before it being in the cache; returns the cache with this one added."""
+    x, cache = carry
+    q, k, v = self._qkv(x)
+    at = (layer, 0, index, 0, 0)
+    cache = cache.replace(
+      keys=jax.lax.dynamic_update_slice(cache.keys, k[None], at),
+      values=jax.lax.dynamic_update_slice(cache.values, v[None], at),
+    )
+    past = (jnp.arange(cache.keys.shape[2]) <= index)[None, None, :]
+    x = x + self.out(attend(q, cache.keys[layer], cache.values[layer], past))
+    x = x + self._read(x, cache.text_keys[layer], cache.text_values[layer], cache.text_mask)
+    return (x + self.mlp(self.norm3(x)), cache), None
+
+  def text_keys_values(self, carry: None, context: Context) -> tuple[None, tuple[Array, ...]]:
+    """Keys and values of the caption: the same at every position, so computed once."""
+    return carry, self._text_kv(context)
+
+  def _qkv(self, x: Float[Array, "B N D"]) -> tuple[Array, ...]:
+    qkv = self.qkv(self.norm1(x))
+    return tuple(split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+
+  def _text_kv(self, context: Context) -> tuple[Array, ...]:
+    kv = self.text_kv(context.features)
+    return tuple(split_heads(part, self.heads) for part in jnp.split(kv, 2, axis=-1))
+
+  def _read(self, x: Array, k: Array, v: Array, mask: Bool[Array, "B T"]) -> Array:
+    q = split_heads(self.text_q(self.norm2(x)), self.heads)
+    return self.text_out(attend(q, k, v, mask[:, None, :]))
+
+
+class Prior(nn.Module):
+  """Logits of each image token given those before it and the caption.
+
+  Attributes:
+    codebook_size: K, of the image tokenizer.
+    grid: (h, w), of the image tokenizer.
+    vocab_size: of the text tokenizer.
+    width, layers, heads: of the decoder; the text encoder shares width and heads.
+    text_layers: of the text encoder.
+    dropout: on each residual branch.
+  """
+
+  codebook_size: int
+  grid: tuple[int, int]
+  vocab_size: int
+  width: int
+  layers: int
+  heads: int
+  text_layers: int
+  dropout: float
+
+  def setup(self) -> None:
+    h, w = self.grid
+    normal = nn.initializers.normal(0.02)
+    self.text_encoder = TextEncoder(self.vocab_size, self.width, self.text_layers, self.heads)
+    # The id after the last code is BOS, what the first position sees.
+    self.embed = nn.Embed(self.codebook_size + 1, self.width)
+    self.rows = self.param("rows", normal, (h, 1, self.width))
+    self.columns = self.param("columns", normal, (1, w, self.width))
+    # One set of parameters stacked over layers [L, ...]: sampling loops over them without leaving
+    # compiled code. Training unrolls the loop: a quarter faster on CPU, it need not copy
+    # activations into stacked buffers.
+    stacked = {
+      "variable_axes": {"params": 0},
+      "split_rngs": {"params": True, "dropout": True},
+      "length": self.layers,
+    }
+    self.blocks = nn.scan(
+      DecoderBlock,
+      methods={
+        "__call__": stacked
+        | {"in_axes": (nn.broadcast, nn.broadcast), "unroll": self.layers},
+        "step": stacked | {"in_axes": (0, nn.broadcast)},
+        "text_keys_values": stacked | {"in_axes": (nn.broadcast,)},
+      },
+    )(self.width, self.heads, self.dropout)
+    self.norm = nn.RMSNorm()
+    self.head = nn.Dense(self.codebook_size, use_bias=False)
+
+  @property
+  def num_tokens(self) -> int:
+    return self.grid[0] * self.grid[1]
+
+  def __call__(
+    self, tokens: Int[Array, "B N"], text: Int[Array, "B T"], *, train: bool
+  ) -> Float[Array, "B N K"]:
+    """Logits at every position, each seeing only the tokens before it (needs rng "dropout")."""
+    bos = jnp.full((tokens.shape[0], 1), self.codebook_size, tokens.dtype)
+    x = self.embed(jnp.concatenate([bos, tokens[:, :-1]], axis=1)) + self._positions()[None]
+    x, _ = self.blocks(x, self.text_encoder(text), train)
+    return self.head(self.norm(x))
+
+  def start(self, text: Int[Array, "B T"]) -> Cache:
+    """An empty cache for these captions."""
+    context = self.text_encoder(text)
+    _, (text_keys, text_values) = self.blocks.text_keys_values(None, context)
+    shape = (self.layers, text.shape[0], self.num_tokens, self.heads, self.width // self.heads)
+    return Cache(
+      keys=jnp.zeros(shape),
+      values=jnp.zeros(shape),
+      text_keys=text_keys,
+      text_values=text_values,
+      text_mask=context.mask,
+    )
+
+  def step(
+    self, token: Int[Array, " B"], index: Int[Array, ""], cache: Cache
+  ) -> tuple[Float[Array, "B K"], Cache]:
+    """Logits at position `index`, given the token before it (at 0: anything, BOS is used)."""
+    token = jnp.where(index == 0, self.codebook_size, token)
+    x = (self.embed(token) + self._positions()[index][None])[:, None]
+    (x, cache), _ = self.blocks.step((x, cache), jnp.arange(self.layers), index)
+    return self.head(self.norm(x))[:, 0], cache
+
+  def _positions(self) -> Float[Array, "N D"]:
+    return (self.rows + self.columns).reshape(self.num_tokens, self.width)

@@ -1,0 +1,59 @@
+"""The image tokenizer: image → grid of tokens → image (VQ-VAE, arXiv 1711.00937)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Float, Int, UInt8
+
+from jaxt2i.models.quantizers import EMAQuantizer, FSQ, Quantized
+from jaxt2i.types import Array
+
+
+class VQVAEOutput(struct.PyTreeNode):
+  """A reconstruction and how it came about."""
+
+  image: Any  # [B, H, W, 3] reconstruction, around [-1, 1]
+  quantized: Quantized
+
+
+class VQVAE(nn.Module):
+  """Encoder, quantizer, decoder.
+
+  Attributes:
+    encoder: module `[B, H, W, 3] -> [B, h, w, features]`.
+    quantizer: `FSQ` or `EMAQuantizer`.
+    decoder: module `[B, h, w, code_dim] -> [B, H, W, 3]`.
+  """
+
+  encoder: nn.Module
+  quantizer: FSQ | EMAQuantizer
+  decoder: nn.Module
+
+  def setup(self) -> None:
+    self.to_code = nn.Dense(self.quantizer.code_dim)
+
+  def __call__(self, x: Float[Array, "B H W 3"], *, train: bool) -> VQVAEOutput:
+    """Reconstructs images in [-1, 1]."""
+    quantized = self.quantizer(self.to_code(self.encoder(x)), train=train)
+    return VQVAEOutput(image=self.decoder(quantized.z_q), quantized=quantized)
+
+  def encode(self, image: UInt8[Array, "B H W 3"]) -> Int[Array, "B h w"]:
+    """Tokens of 8-bit images."""
+    z = self.to_code(self.encoder(to_float(image)))
+    return self.quantizer(z, train=False).tokens
+
+  def decode(self, tokens: Int[Array, "B h w"]) -> UInt8[Array, "B H W 3"]:
+    """8-bit images of tokens."""
+    return to_uint8(self.decoder(self.quantizer.lookup(tokens)))
+
+
+def to_float(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+  """0..255 to [-1, 1]."""
+  return image.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_uint8(image: Float[Array, "..."]) -> UInt8[Array, "..."]:
+  """[-1, 1] to 0..255, clipped and rounded."""
+  return jnp.clip(jnp.round((image + 1.0) * 127.5), 0, 255).astype(jnp.uint8)

@@ -1,0 +1,72 @@
+"""Config sections to modules. Sections hold data only, so a run's config can be read back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxt2i import config as config_lib
+from jaxt2i.errors import UsageError
+from jaxt2i.models.autoencoders import ConvDecoder, ConvEncoder, ViTDecoder, ViTEncoder
+from jaxt2i.models.prior import Prior
+from jaxt2i.models.quantizers import FSQ, EMAQuantizer
+from jaxt2i.models.vqvae import VQVAE
+
+NETWORKS = {"conv": (ConvEncoder, ConvDecoder), "vit": (ViTEncoder, ViTDecoder)}
+QUANTIZERS = {"fsq": FSQ, "ema": EMAQuantizer}
+
+
+def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
+  """The image tokenizer of `config.model`.
+
+  Raises:
+    UsageError: for options that cannot work, images that don't divide into a grid among them.
+  """
+  encoder_class, decoder_class = _named(NETWORKS, section["network"], "config.model.network")
+  quantizer_class = _named(QUANTIZERS, section["quantizer"], "config.model.quantizer")
+  options = _without_name(section["network"])
+  encoder = config_lib.build(encoder_class, options, "config.model.network")
+  if image_size % encoder.downsample:
+    raise UsageError(
+      f"config.data.image_size is {image_size}: must be a multiple of {encoder.downsample}, "
+      "the pixels a side of a token."
+    )
+  return VQVAE(
+    encoder=encoder,
+    quantizer=config_lib.build(
+      quantizer_class, _without_name(section["quantizer"]), "config.model.quantizer"
+    ),
+    decoder=config_lib.build(decoder_class, options, "config.model.network"),
+  )
+
+
+def grid(model: VQVAE, image_size: int) -> tuple[int, int]:
+  """(h, w) of the tokens of a square image."""
+  side = image_size // model.encoder.downsample  # type: ignore[attr-defined]
+  return side, side
+
+
+def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size: int) -> Prior:
+  """The prior of `config.model` over the tokens of a tokenizer."""
+  built = config_lib.build(
+    Prior,
+    section,
+    "config.model",
+    codebook_size=model.quantizer.codebook_size,
+    grid=grid(model, image_size),
+    vocab_size=vocab_size,
+  )
+  if built.width % built.heads:
+    raise UsageError(
+      f"config.model.heads is {built.heads}: must divide config.model.width ({built.width})."
+    )
+  return built
+
+
+def _named(table: Mapping[str, Any], section: Mapping[str, Any], where: str) -> Any:
+  name = section.get("name")
+  if name not in table:
+    raise UsageError(f"{where}.name is {name!r}: must be one of {', '.join(map(repr, table))}.")
+  return table[name]
+
+
+def _without_name(section: Mapping[str, Any]) -> dict[str, Any]:
+  return {key: value for key, value in section.items() if key != "name"}

@@ -1,0 +1,71 @@
+"""Pictures for people: labelled grids, and PNGs that carry what made them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+MARGIN = 6  # pixels around every cell
+LABEL_SIZE = 13  # of the font, in pixels
+MIN_SIDE = 96  # smaller images are enlarged to at least this, by whole factors
+
+
+def labelled_grid(
+  rows: UInt8[np.ndarray, "P n H W 3"], labels: Sequence[str], *, columns: int = 1
+) -> Image.Image:
+  """One cell a label: its n images side by side, the label below.
+
+  Args:
+    rows: n images for each of P labels.
+    labels: P captions; cut into lines of the cell's width.
+    columns: cells side by side.
+  """
+  count, n, height, width, _ = rows.shape
+  scale = max(1, -(-MIN_SIDE // height))
+  font = ImageFont.load_default(LABEL_SIZE)
+  cell_width = n * (scale * width + MARGIN) + MARGIN
+  texts = [_wrapped(label, font, cell_width - 2 * MARGIN) for label in labels]
+  line = LABEL_SIZE + 4
+  cell_height = scale * height + 2 * MARGIN + line * max(len(text) for text in texts) + MARGIN
+  columns = min(columns, count)
+  grid = Image.new("RGB", (columns * cell_width, -(-count // columns) * cell_height), "white")
+  pen = ImageDraw.Draw(grid)
+  for index, (images, text) in enumerate(zip(rows, texts, strict=True)):
+    left, top = index % columns * cell_width, index // columns * cell_height
+    for i, pixels in enumerate(images):
+      image = Image.fromarray(pixels).resize((scale * width, scale * height), Image.Resampling.BOX)
+      corner = (left + MARGIN + i * (scale * width + MARGIN), top + MARGIN)
+      grid.paste(image, corner)
+      x, y = corner
+      pen.rectangle((x - 1, y - 1, x + image.width, y + image.height), outline="#dddddd")
+    for number, words in enumerate(text):
+      y = top + scale * height + 2 * MARGIN + number * line
+      pen.text((left + cell_width / 2, y), words, fill="#333333", font=font, anchor="ma")
+  return grid
+
+
+def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> None:
+  """Writes a PNG with text chunks, e.g. prompt, seed, attribution."""
+  info = PngInfo()
+  for key, value in metadata.items():
+    if value:
+      info.add_itxt(key, value)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  image.save(path, pnginfo=info)
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+  """Lines no wider than `width` pixels, at most three; a longer text ends in an ellipsis."""
+  lines = [""]
+  for word in text.split():
+    candidate = f"{lines[-1]} {word}".strip()
+    if font.getlength(candidate) <= width or not lines[-1]:
+      lines[-1] = candidate
+    else:
+      lines.append(word)
+  if len(lines) > 3:
+    lines = [*lines[:2], lines[2] + " …"]
+  return lines

@@ -1,0 +1,124 @@
+"""Drawing tokens from a prior: temperature, top-k, top-p, guidance, a key for each image."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int, Key
+
+from jaxt2i.errors import UsageError
+from jaxt2i.models.prior import PAD, Prior
+from jaxt2i.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingOptions:
+  """How tokens are drawn.
+
+  Attributes:
+    guidance_scale: s in u + s(c − u), logits without and with the caption; 1 = off.
+    temperature: logits are divided by it; 0 = always the likeliest token.
+    top_k: only the k likeliest tokens; 0 = off.
+    top_p: only the likeliest tokens that together have this probability; 1 = off.
+
+  Raises:
+    UsageError: for values without a meaning.
+  """
+
+  guidance_scale: float = 1.0
+  temperature: float = 1.0
+  top_k: int = 0
+  top_p: float = 1.0
+
+  def __post_init__(self) -> None:
+    # Written so that NaN fails too.
+    checks = {
+      "guidance_scale": (0 <= self.guidance_scale < float("inf"), "0 or more; 1 = off"),
+      "temperature": (0 <= self.temperature < float("inf"), "0 or more; 1 = the learnt one"),
+      "top_k": (self.top_k >= 0, "0 or more; 0 = off"),
+      "top_p": (0 < self.top_p <= 1, "above 0, at most 1; 1 = off"),
+    }
+    for name, (good, expected) in checks.items():
+      if not good:
+        raise UsageError(f"{name} is {getattr(self, name)}: must be {expected}.")
+
+
+def guide(
+  conditional: Float[Array, "*B K"], unconditional: Float[Array, "*B K"], scale: float
+) -> Float[Array, "*B K"]:
+  """Classifier-free guidance (arXiv 2207.12598) on logits: u + s(c − u)."""
+  return unconditional + scale * (conditional - unconditional)
+
+
+def restrict(logits: Float[Array, " K"], options: SamplingOptions) -> Float[Array, " K"]:
+  """Logits after temperature, then top-k, then top-p; −inf where a token is ruled out.
+
+  Top-p keeps the smallest set of likeliest tokens that reaches the probability (nucleus
+  sampling, arXiv 1904.09751); the likeliest token always stays. `temperature` must not be 0.
+  """
+  logits = logits / options.temperature
+  if options.top_k and options.top_k < logits.shape[-1]:
+    kth = jax.lax.top_k(logits, options.top_k)[0][-1]
+    logits = jnp.where(logits < kth, -jnp.inf, logits)
+  if options.top_p < 1:
+    order = jnp.argsort(logits, descending=True)
+    probabilities = jax.nn.softmax(logits[order])
+    before = jnp.cumsum(probabilities) - probabilities  # of all likelier tokens
+    keep = jnp.zeros(logits.shape, bool).at[order].set(before < options.top_p)
+    logits = jnp.where(keep, logits, -jnp.inf)
+  return logits
+
+
+def draw(
+  key: Key[Array, ""], logits: Float[Array, " K"], options: SamplingOptions
+) -> Int[Array, ""]:
+  """One token from logits."""
+  if options.temperature == 0:
+    return jnp.argmax(logits).astype(jnp.int32)
+  return jax.random.categorical(key, restrict(logits, options)).astype(jnp.int32)
+
+
+def image_key(seed: Int[Array, ""], index: Int[Array, ""]) -> Key[Array, ""]:
+  """Key of image `index` of a prompt: it depends on the seed and nothing around it."""
+  return jax.random.fold_in(jax.random.key(seed), index)
+
+
+@partial(jax.jit, static_argnames=("prior", "options"))
+def sample_tokens(
+  prior: Prior,
+  variables: Any,
+  text: Int[Array, "B T"],
+  keys: Key[Array, " B"],
+  options: SamplingOptions,
+) -> Int[Array, "B h w"]:
+  """Draws a grid of tokens for each caption with a KV cache, in one compiled loop.
+
+  Args:
+    prior: the module (static).
+    variables: its variables, `{"params": ...}`.
+    text: captions as padded token ids; a row of PAD draws without a caption.
+    keys: one key an image; token i of an image uses fold_in(key, i).
+    options: how to draw (static).
+  """
+  batch = text.shape[0]
+  guided = options.guidance_scale != 1
+  if guided:  # both conditions in one batch: one pass through the network a token
+    text = jnp.concatenate([text, jnp.full_like(text, PAD)])
+  cache = prior.apply(variables, text, method="start")
+
+  def body(carry: Any, index: Array) -> Any:
+    token, cache = carry
+    tiled = jnp.concatenate([token, token]) if guided else token
+    logits, cache = prior.apply(variables, tiled, index, cache, method="step")
+    logits = logits.astype(jnp.float32)
+    if guided:
+      logits = guide(logits[:batch], logits[batch:], options.guidance_scale)
+    token_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+    token = jax.vmap(partial(draw, options=options))(token_keys, logits)
+    return (token, cache), token
+
+  first = jnp.zeros((batch,), jnp.int32)  # not looked at: position 0 sees BOS
+  _, tokens = jax.lax.scan(body, (first, cache), jnp.arange(prior.num_tokens))
+  return tokens.T.reshape(batch, *prior.grid)

@@ -1,0 +1,47 @@
+"""What a training step takes and gives: weights, their EMA, optimiser state."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from jaxt2i.types import Variables
+
+
+class TrainState(struct.PyTreeNode):
+  """All that training needs to go on exactly where it stopped.
+
+  No key is kept: the key of a step is fold_in(key(seed), step).
+  """
+
+  step: Any  # [] int32, steps taken
+  params: Any  # differentiated
+  ema_params: Any  # moving average of params; what evaluation and sampling use
+  collections: Any  # {name: ...} of other Flax collections: "codebook", "frozen"
+  opt_state: Any
+
+  @classmethod
+  def create(cls, variables: Variables, optimizer: optax.GradientTransformation) -> "TrainState":
+    """The state at step 0."""
+    collections = {name: value for name, value in variables.items() if name != "params"}
+    params = variables["params"]
+    return cls(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      ema_params=jax.tree.map(jnp.copy, params),  # a copy: the step donates both
+      collections=collections,
+      opt_state=optimizer.init(params),
+    )
+
+  @property
+  def ema_variables(self) -> Variables:
+    """The variables to evaluate and to sample with."""
+    return {"params": self.ema_params, **self.collections}
+
+
+def ema(average: Any, params: Any, decay: float, step: jax.Array) -> Any:
+  """Moving average of weights; early on a plain mean, so that it forgets the initial weights."""
+  d = jnp.minimum(decay, (step + 1.0) / (step + 10.0)).astype(jnp.float32)
+  return jax.tree.map(lambda a, p: a * d.astype(a.dtype) + p * (1 - d).astype(p.dtype), average, params)

@@ -1,0 +1,27 @@
+"""What the training step asks of a task."""
+
+from typing import Any, Protocol
+
+from flax import struct
+
+from jaxt2i.types import Batch, Key, Variables
+
+
+class LossOutput(struct.PyTreeNode):
+  """What a task's loss returns."""
+
+  loss: Any  # [] differentiated
+  metrics: Any  # {name: metrics.Mean}; adds across batches and devices
+  updates: Any  # {collection: new value}, of collections that are not trained by gradient
+
+
+class Task(Protocol):
+  """Something to learn: a frozen, hashable dataclass without arrays."""
+
+  def init(self, key: Key, batch: Batch) -> Variables:
+    """Fresh variables for batches shaped like this one."""
+    ...
+
+  def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
+    """The loss of a batch."""
+    ...

@@ -1,0 +1,54 @@
+"""Learning the image tokenizer."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxt2i.metrics import Mean
+from jaxt2i.models.vqvae import VQVAE, to_float
+from jaxt2i.tasks.base import LossOutput
+from jaxt2i.types import Batch, Key, Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerTask:
+  """VQ-VAE reconstruction (arXiv 1711.00937, eq. 3).
+
+  Batches hold `image` uint8 [B, H, W, 3]; `weight` [B], where there, is 0 for padding.
+
+  Attributes:
+    model: the tokenizer.
+    l1_weight: weight of the mean absolute error beside the mean squared one; both on [-1, 1].
+  """
+
+  model: VQVAE
+  l1_weight: float
+
+  def init(self, key: Key, batch: Batch) -> Variables:
+    """Fresh parameters, and the codebook where the quantizer has one."""
+    return self.model.init(key, to_float(jnp.asarray(batch["image"])), train=False)
+
+  def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
+    """Loss of a batch; `updates` holds the moved codebook."""
+    x = to_float(batch["image"])
+    weight = batch.get("weight", jnp.ones(x.shape[0], jnp.float32))
+    output, updates = self.model.apply(
+      variables, x, train=train, rngs={"codebook": key}, mutable=["codebook"] if train else []
+    )
+    error = output.image - x
+    mse = jnp.mean(jnp.square(error), axis=(1, 2, 3))  # [B]
+    mae = jnp.mean(jnp.abs(error), axis=(1, 2, 3))  # [B]
+
+    # 1. Reconstruction: −log p(x | z_q) of a Gaussian and a Laplacian.
+    reconstruction = Mean.of(mse + self.l1_weight * mae, weight)
+    # 2. and 3. What the quantizer adds: β‖z − sg(z_q)‖² under EMA, nothing under FSQ.
+    loss = reconstruction.compute() + output.quantized.loss
+
+    metrics: dict[str, Any] = {"loss": Mean.of(loss), "mse": Mean.of(mse, weight)}
+    metrics |= {name: Mean.of(value) for name, value in output.quantized.losses.items()}
+    # Codes used by this batch alone: an early warning; the evaluation counts over a whole split.
+    hits = jnp.zeros(self.model.quantizer.codebook_size).at[output.quantized.tokens].set(1.0)
+    metrics["batch_usage"] = Mean.of(hits)
+    return LossOutput(loss=loss, metrics=metrics, updates=jax.lax.stop_gradient(updates))

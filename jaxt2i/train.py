@@ -1,0 +1,189 @@
+"""The training step and the only training loop."""
+
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxt2i import metrics as metrics_lib
+from jaxt2i.checkpoints import Checkpoints
+from jaxt2i.errors import UserError
+from jaxt2i.metrics import Mean
+from jaxt2i.sharding import replicated
+from jaxt2i.state import TrainState, ema
+from jaxt2i.tasks.base import Task
+from jaxt2i.types import Batch
+
+logger = logging.getLogger(__name__)
+
+StepFn = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Mean]]]
+Evaluator = Callable[[TrainState], Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+  """When the loop does what, in steps.
+
+  Attributes:
+    num_steps: length of the run.
+    log_every: means over this window are written.
+    eval_every: evaluators run, and after the last step.
+    checkpoint_every: the state is saved, and after the last step; a multiple of log_every, so
+      that a run that goes on from a checkpoint logs the same windows.
+  """
+
+  num_steps: int
+  log_every: int
+  eval_every: int
+  checkpoint_every: int
+
+  def __post_init__(self) -> None:
+    for name, value in dataclasses.asdict(self).items():
+      if value < 1:
+        raise UserError(f"{name} is {value}: must be at least 1.")
+    if self.checkpoint_every % self.log_every:
+      raise UserError(
+        f"checkpoint_every is {self.checkpoint_every}: must be a multiple of log_every "
+        f"({self.log_every}), so that a resumed run logs the same windows."
+      )
+
+
+def make_train_step(
+  task: Task, optimizer: optax.GradientTransformation, *, ema_decay: float, seed: int, mesh: Mesh
+) -> StepFn:
+  """The jitted step: (state, batch) → (state, metrics). The given state's buffers are reused."""
+
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Mean]]:
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
+      output = task.loss({"params": params, **state.collections}, batch, key, train=True)
+      return output.loss, output
+
+    gradients, output = jax.grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    new_state = state.replace(
+      step=state.step + 1,
+      params=params,
+      ema_params=ema(state.ema_params, params, ema_decay, state.step),
+      collections={**state.collections, **output.updates},
+      opt_state=opt_state,
+    )
+    gradient_norm = Mean.of(optax.global_norm(gradients))
+    return new_state, {**output.metrics, "gradient_norm": gradient_norm}
+
+  batch_sharding = NamedSharding(mesh, PartitionSpec("data"))
+  return jax.jit(
+    step,
+    in_shardings=(replicated(mesh), batch_sharding),
+    out_shardings=replicated(mesh),
+    donate_argnums=0,
+  )
+
+
+def train(
+  step_fn: StepFn,
+  state: TrainState,
+  batches: Iterator[Batch],
+  *,
+  evaluators: Mapping[str, Evaluator],
+  writer: Any,
+  checkpoints: Checkpoints,
+  options: LoopOptions,
+) -> TrainState:
+  """Runs the steps from `state.step` to the end and returns the last state.
+
+  Args:
+    step_fn: from `make_train_step`, or one of your own.
+    state: fresh or restored.
+    batches: starts with the batch of the state's next step.
+    evaluators: {name: state → {metric: value}}; written as `name/metric`.
+    writer: a CLU metric writer.
+    checkpoints: where the state is saved.
+    options: when to do what.
+
+  Raises:
+    UserError: the loss is not finite; the last checkpoint is kept.
+  """
+  step = first = int(state.step)
+  progress = _Progress(first, options.num_steps)
+  window: list[Mapping[str, Mean]] = []
+  while step < options.num_steps:
+    if step == first:
+      logger.info("compiling the training step (once; up to a minute on a small machine) …")
+    state, step_metrics = step_fn(state, next(batches))
+    window.append(step_metrics)
+    step += 1
+    if step == first + 1:
+      jax.block_until_ready(state.step)
+      progress.compiled()
+    last = step == options.num_steps
+    if step % options.log_every == 0 or last:
+      scalars = _mean_over(window)
+      window = []
+      writer.write_scalars(step, scalars)
+      progress.report(step, scalars)
+      _require_finite(step, scalars["loss"])
+    if step % options.eval_every == 0 or last:
+      _evaluate(evaluators, state, step, writer)
+    if step % options.checkpoint_every == 0 or last:
+      checkpoints.save(step, state)
+  return state
+
+
+def _mean_over(window: list[Mapping[str, Mean]]) -> dict[str, float]:
+  return metrics_lib.compute(functools.reduce(metrics_lib.merge, jax.device_get(window)))
+
+
+def _require_finite(step: int, loss: float) -> None:
+  if not np.isfinite(loss):
+    raise UserError(
+      f"The loss is {loss} at step {step}. The last checkpoint is kept; lower "
+      "config.optimizer.learning_rate, or check the data, and start again."
+    )
+
+
+def _evaluate(
+  evaluators: Mapping[str, Evaluator], state: TrainState, step: int, writer: Any
+) -> None:
+  for name, evaluator in evaluators.items():
+    values = {f"{name}/{metric}": value for metric, value in evaluator(state).items()}
+    writer.write_scalars(step, values)
+    if values:
+      logger.info("  " + "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
+
+
+class _Progress:
+  """Lines for a person: how far, how fast, how long still."""
+
+  def __init__(self, step: int, num_steps: int):
+    self._num_steps = num_steps
+    self._start = self._reported = time.monotonic()
+    self._first = step
+
+  def compiled(self) -> None:
+    """Starts the clock again after the first step."""
+    logger.info("compiled in %.0f s", time.monotonic() - self._start)
+    self._start = time.monotonic()
+    self._first += 1
+
+  def report(self, step: int, scalars: Mapping[str, float]) -> None:
+    """One line, at most every 10 seconds, and at the end."""
+    now = time.monotonic()
+    if now - self._reported < 10 and step < self._num_steps:
+      return
+    self._reported = now
+    seconds = (now - self._start) / max(1, step - self._first)
+    left = seconds * (self._num_steps - step)
+    logger.info(
+      f"step {step}/{self._num_steps}  loss {scalars['loss']:.4g}  "
+      f"{1000 * seconds:.0f} ms/step  {int(left // 60)}:{int(left % 60):02d} left"
+    )

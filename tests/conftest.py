@@ -1,0 +1,72 @@
+"""What every test runs under: two CPU devices, strict dtypes and ranks, checked annotations.
+
+The settings that JAX reads once must be made before it is imported, hence the order below.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+).strip()
+# Prepared data is made once a session, from the code as it is now, never found in a user's cache.
+_CACHE = tempfile.mkdtemp(prefix="jaxt2i-tests-")
+os.environ["JAXT2I_CACHE"] = _CACHE
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+_HOOK = install_import_hook("jaxt2i", "beartype.beartype")
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  # Only what takes long to compile is kept from one session to the next; commands that the tests
+  # start find it too.
+  cache = getattr(config, "cache", None)  # absent under `-p no:cacheprovider`
+  folder = str(cache.mkdir("xla") if cache else Path(_CACHE) / "xla")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+  jax.config.update("jax_compilation_cache_dir", folder)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_unconfigure() -> None:
+  shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _settings_restored():
+  """Undoes what an entry point that a test calls sets for the whole process."""
+  logger = logging.getLogger("jaxt2i")
+  saved = logger.handlers[:], logger.level, logger.propagate
+  cache_options = ("jax_persistent_cache_min_compile_time_secs", "jax_compilation_cache_dir")
+  values = {name: getattr(jax.config, name) for name in cache_options}
+  yield
+  logger.handlers[:], logger.level, logger.propagate = saved
+  for name, value in values.items():
+    if getattr(jax.config, name) != value:
+      jax.config.update(name, value)
+
+
+@pytest.fixture
+def repository() -> Path:
+  """The root of the checkout."""
+  return REPOSITORY
+
+
+@pytest.fixture
+def shared_data(repository: Path) -> Path:
+  """Photographs with captions that lie beside some checkouts; skips where they are absent."""
+  folder = repository.parent / "shared" / "data"
+  if not folder.is_dir():
+    pytest.skip(f"no data sets at {folder}")
+  return folder
