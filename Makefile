@@ -8,7 +8,7 @@ DATA ?= openmoji
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-test
-RUN := runs/quickstart-$(DATA)
+RUN := runs/quickstart-$(DATA)-$(MINUTES)
 
 # Quiet, errors excepted; the constraints name the versions that the tests passed with.
 PIP_INSTALL = "$(BIN)/python" -m pip install -qq --disable-pip-version-check -c constraints.txt
@@ -30,7 +30,7 @@ help:
 	@echo "PYTHON=python3.12 chooses the Python of a new .venv (3.11, 3.12 or 3.13)."
 
 # Memory in huge pages makes training on a CPU faster. glibc reads this before Python starts.
-quickstart benchmarks: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+benchmarks: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 quickstart: $(INSTALLED)
 	@"$(BIN)/jaxt2i" quickstart --minutes "$(MINUTES)" --data "$(DATA)" --workdir "$(RUN)"

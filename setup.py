@@ -14,7 +14,6 @@ INSTALL_REQUIRES = [
   "orbax-checkpoint>=0.12.8,<0.13",
   "numpy>=2.0,<3",
   "scipy>=1.14,<2",
-  "dm-pix>=0.4.4,<0.5",
   "jaxtyping>=0.3.4,<0.4",
   # Configs, flags, metrics
   "absl-py>=2.1,<3",

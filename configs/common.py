@@ -1,10 +1,8 @@
 """What the experiments share: the arguments after the colon, and the defaults of every run."""
 
-import difflib
-
 from ml_collections import ConfigDict
 
-from jaxt2i.errors import UsageError
+from jaxt2i.errors import UsageError, suggest
 
 
 def parse(arg: str, **choices: tuple[str, ...]) -> dict[str, str]:
@@ -19,9 +17,7 @@ def parse(arg: str, **choices: tuple[str, ...]) -> dict[str, str]:
     name = next((name for name, words in choices.items() if word in words), None)
     if name is None:
       known = [w for words in choices.values() for w in words]
-      close = difflib.get_close_matches(word, known, n=1)
-      hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
-      raise UsageError(f"{word!r} is not an argument of this config.{hint}")
+      raise UsageError(f"{word!r} is not an argument of this config; {suggest(word, known)}")
     if name in given:
       raise UsageError(f"{given[name]!r} and {word!r} are both given: choose one {name}.")
     chosen[name] = given[name] = word
@@ -38,7 +34,7 @@ def data(name: str, size: str) -> ConfigDict:
         image_size=64,
         background="white",
         languages=("en", "es", "fr", "pt"),
-        subset="concepts",
+        subset="all",
       )
     )
   if name == "shapes":
@@ -54,10 +50,10 @@ def common(size: str) -> ConfigDict:
   """Seed, optimiser, and when the loop does what."""
   config = ConfigDict()
   config.seed = 0
-  config.batch_size = 4 if size == "tiny" else 32
+  config.batch_size = 4 if size == "tiny" else 16
   config.ema_decay = 0.999
   config.optimizer = dict(
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     warmup_steps=100,
     final_share=0.02,
     b1=0.9,

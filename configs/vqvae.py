@@ -40,7 +40,7 @@ def network(name: str, size: str) -> ConfigDict:
   if name == "vit":
     width, layers = (32, 1) if tiny else (256, 4)
     return ConfigDict(dict(name=name, patch=8, width=width, layers=layers, heads=width // 32))
-  channels, blocks = ((8, 16), 1) if tiny else ((64, 128), 2)
+  channels, blocks = ((8, 16), 1) if tiny else ((64, 256), 1)
   return ConfigDict(dict(name=name, channels=channels, blocks=blocks, stem=4))
 
 

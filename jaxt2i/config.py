@@ -1,7 +1,6 @@
 """Config sections to frozen dataclasses, and the config file of a run. Nothing is executed."""
 
 import dataclasses
-import difflib
 import json
 import types
 import typing
@@ -9,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxt2i.errors import UsageError, UserError
+from jaxt2i.errors import UsageError, UserError, suggest
 
 T = TypeVar("T")
 
@@ -35,9 +34,7 @@ def build(cls: type[T], section: Mapping[str, Any], where: str, **extra: Any) ->
   }
   for key in section:
     if key not in fields:
-      close = difflib.get_close_matches(key, fields, n=1)
-      hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(fields))}."
-      raise UsageError(f"{where}.{key} is not an option.{hint}")
+      raise UsageError(f"{where}.{key} is not an option; {suggest(key, fields)}")
   missing = [
     name
     for name, field in fields.items()
@@ -126,7 +123,7 @@ def load(workdir: Path) -> dict[str, Any]:
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
   if not isinstance(value, dict):
     return {prefix: value}
-  flat = {}
+  flat: dict[str, Any] = {}
   for key, inner in value.items():
     flat |= _flatten(inner, f"{prefix}.{key}" if prefix else key)
   return flat

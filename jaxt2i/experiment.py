@@ -62,7 +62,10 @@ def make(config: Mapping[str, Any]) -> Experiment:
   Raises:
     UsageError: for a task that does not exist, or options that cannot work.
   """
-  experiments = {"tokenizer": TokenizerExperiment, "prior": PriorExperiment}
+  experiments: Mapping[str, Any] = {
+    "tokenizer": TokenizerExperiment,
+    "prior": PriorExperiment,
+  }
   if config["task"] not in experiments:
     raise UsageError(f"config.task is {config['task']!r}: must be 'tokenizer' or 'prior'.")
   return experiments[config["task"]](config)

@@ -100,15 +100,19 @@ def run(config: dict[str, Any], workdir: Path) -> None:
     )
     running = what.start(state, workdir)
     start_step = int(state.step)
-    train(
-      step_fn,
-      state,
-      running.batches(start_step),
-      evaluators=running.evaluators,
-      writer=writers.make_writer(workdir, start_step=start_step),
-      checkpoints=saved,
-      options=loop,
-    )
+    writer = writers.make_writer(workdir, start_step=start_step)
+    try:
+      train(
+        step_fn,
+        state,
+        running.batches(start_step),
+        evaluators=running.evaluators,
+        writer=writer,
+        checkpoints=saved,
+        options=loop,
+      )
+    finally:
+      writer.close()
   logger.info("done: %s", workdir)
 
 

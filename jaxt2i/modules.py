@@ -40,7 +40,7 @@ def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
 
 def grid(model: VQVAE, image_size: int) -> tuple[int, int]:
   """(h, w) of the tokens of a square image."""
-  side = image_size // model.encoder.downsample  # type: ignore[attr-defined]
+  side = image_size // model.encoder.downsample
   return side, side
 
 
@@ -62,7 +62,7 @@ def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size:
 
 
 def _named(table: Mapping[str, Any], section: Mapping[str, Any], where: str) -> Any:
-  name = section.get("name")
+  name = section.get("name", "")
   if name not in table:
     raise UsageError(f"{where}.name is {name!r}: must be one of {', '.join(map(repr, table))}.")
   return table[name]

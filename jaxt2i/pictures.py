@@ -57,7 +57,9 @@ def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> Non
   image.save(path, pnginfo=info)
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def _wrapped(
+  text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
   """Lines no wider than `width` pixels, at most three; a longer text ends in an ellipsis."""
   lines = [""]
   for word in text.split():

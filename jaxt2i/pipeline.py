@@ -131,12 +131,12 @@ TEXT_TOKENIZER_FILE = "text_tokenizer.json"
 
 
 @partial(jax.jit, static_argnums=0)
-def _encode(model: VQVAE, variables: Any, images: jax.Array) -> jax.Array:
+def _encode(model: VQVAE, variables: Any, images: jax.Array) -> Any:
   return model.apply(variables, images, method="encode")
 
 
 @partial(jax.jit, static_argnums=0)
-def _decode(model: VQVAE, variables: Any, tokens: jax.Array) -> jax.Array:
+def _decode(model: VQVAE, variables: Any, tokens: jax.Array) -> Any:
   return model.apply(variables, tokens, method="decode")
 
 

@@ -25,6 +25,7 @@ class Recipe:
 
   Attributes:
     tokenizer, prior: arguments of the configs.
+    prior_options: further flags of the prior's command.
     tokenizer_steps, prior_steps: a minute asked for, on two CPU cores.
     prompts: what is drawn.
     split: what is evaluated.
@@ -33,6 +34,7 @@ class Recipe:
 
   tokenizer: str
   prior: str
+  prior_options: tuple[str, ...]
   tokenizer_steps: int
   prior_steps: int
   prompts: tuple[str, ...]
@@ -44,11 +46,21 @@ RECIPES = {
   "openmoji": Recipe(
     tokenizer="ema,openmoji",
     prior="openmoji",
-    tokenizer_steps=80,
-    prior_steps=100,
+    prior_options=("--config.data.subset=concepts",),
+    tokenizer_steps=240,
+    prior_steps=220,
     prompts=(
       *("red heart", "rocket", "penguin", "red apple", "cactus", "guitar", "fish", "house"),
-      *("corazón rojo", "fusée", "pinguim", "maçã vermelha", "cactus", "guitarra", "peixe", "maison"),
+      *(
+        "corazón rojo",
+        "fusée",
+        "pinguim",
+        "maçã vermelha",
+        "cactus",
+        "guitarra",
+        "peixe",
+        "maison",
+      ),
     ),
     split="val",
     note=(
@@ -59,8 +71,9 @@ RECIPES = {
   "shapes": Recipe(
     tokenizer="ema,shapes",
     prior="shapes",
-    tokenizer_steps=40,
-    prior_steps=160,
+    prior_options=(),
+    tokenizer_steps=120,
+    prior_steps=340,
     prompts=(
       "large red star left of small blue heart",
       "small green circle above large yellow square",
@@ -104,6 +117,7 @@ def quickstart(data: str, minutes: float, workdir: Path) -> None:
       f"--config={configs}/prior.py:{recipe.prior}",
       f"--workdir={prior}",
       f"--config.tokenizer={tokenizer}",
+      *recipe.prior_options,
       *_schedule(recipe.prior_steps, minutes),
     ],
   )
@@ -139,8 +153,8 @@ def _run(title: str, command: list[str]) -> None:
   start = time.monotonic()
   # Large pages must be asked for before Python starts; they make training up to a quarter faster
   # (glibc only; elsewhere the variable means nothing).
-  tunables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}
-  code = subprocess.run(command, env=tunables, check=False).returncode
+  environ = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}
+  code = subprocess.run(command, env=environ, check=False).returncode
   if code:
     raise UserError(
       f"quickstart stopped at {title!r} (exit code {code}, see above): mend it and start again; "

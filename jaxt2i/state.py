@@ -43,5 +43,6 @@ class TrainState(struct.PyTreeNode):
 
 def ema(average: Any, params: Any, decay: float, step: jax.Array) -> Any:
   """Moving average of weights; early on a plain mean, so that it forgets the initial weights."""
-  d = jnp.minimum(decay, (step + 1.0) / (step + 10.0)).astype(jnp.float32)
-  return jax.tree.map(lambda a, p: a * d.astype(a.dtype) + p * (1 - d).astype(p.dtype), average, params)
+  d = jnp.minimum(decay, (step + 1.0) / (step + 10.0))
+  mix = lambda a, p: (a * d + p * (1 - d)).astype(a.dtype)
+  return jax.tree.map(mix, average, params)

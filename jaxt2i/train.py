@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -126,15 +126,18 @@ def train(
       jax.block_until_ready(state.step)
       progress.compiled()
     last = step == options.num_steps
+    scalars: dict[str, float] = {}
     if step % options.log_every == 0 or last:
-      scalars = _mean_over(window)
+      scalars |= _mean_over(window)
       window = []
-      writer.write_scalars(step, scalars)
-      progress.report(step, scalars)
-      _require_finite(step, scalars["loss"])
+      progress.report(step, scalars["loss"])
     if step % options.eval_every == 0 or last:
-      _evaluate(evaluators, state, step, writer)
+      scalars |= _evaluate(evaluators, state)
+    if scalars:
+      writer.write_scalars(step, scalars)
+      _require_finite(step, scalars)
     if step % options.checkpoint_every == 0 or last:
+      writer.flush()  # first: a step that is saved is a step that is logged
       checkpoints.save(step, state)
   return state
 
@@ -143,22 +146,23 @@ def _mean_over(window: list[Mapping[str, Mean]]) -> dict[str, float]:
   return metrics_lib.compute(functools.reduce(metrics_lib.merge, jax.device_get(window)))
 
 
-def _require_finite(step: int, loss: float) -> None:
-  if not np.isfinite(loss):
+def _require_finite(step: int, scalars: Mapping[str, float]) -> None:
+  loss = scalars.get("loss", 0.0)
+  if not math.isfinite(loss):
     raise UserError(
       f"The loss is {loss} at step {step}. The last checkpoint is kept; lower "
       "config.optimizer.learning_rate, or check the data, and start again."
     )
 
 
-def _evaluate(
-  evaluators: Mapping[str, Evaluator], state: TrainState, step: int, writer: Any
-) -> None:
-  for name, evaluator in evaluators.items():
-    values = {f"{name}/{metric}": value for metric, value in evaluator(state).items()}
-    writer.write_scalars(step, values)
-    if values:
-      logger.info("  " + "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
+def _evaluate(evaluators: Mapping[str, Evaluator], state: TrainState) -> dict[str, float]:
+  values = {
+    f"{name}/{metric}": value
+    for name, evaluator in evaluators.items()
+    for metric, value in evaluator(state).items()
+  }
+  logger.info("  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+  return values
 
 
 class _Progress:
@@ -175,7 +179,7 @@ class _Progress:
     self._start = time.monotonic()
     self._first += 1
 
-  def report(self, step: int, scalars: Mapping[str, float]) -> None:
+  def report(self, step: int, loss: float) -> None:
     """One line, at most every 10 seconds, and at the end."""
     now = time.monotonic()
     if now - self._reported < 10 and step < self._num_steps:
@@ -184,6 +188,6 @@ class _Progress:
     seconds = (now - self._start) / max(1, step - self._first)
     left = seconds * (self._num_steps - step)
     logger.info(
-      f"step {step}/{self._num_steps}  loss {scalars['loss']:.4g}  "
+      f"step {step}/{self._num_steps}  loss {loss:.4g}  "
       f"{1000 * seconds:.0f} ms/step  {int(left // 60)}:{int(left % 60):02d} left"
     )

@@ -129,12 +129,12 @@ def test_restore_without_a_checkpoint_is_a_user_error(tmp_path):
 
 def test_a_failed_save_is_a_user_error_and_the_step_before_stays(tmp_path):
   limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-  big = {"x": jnp.ones((1 << 16,), jnp.float32)}
-  noise = {"x": jax.random.normal(jax.random.key(0), (1 << 16,))}  # Does not compress.
+  big = {"x": jnp.ones((1 << 20,), jnp.float32)}
+  noise = {"x": jax.random.normal(jax.random.key(0), (1 << 20,))}  # Does not compress.
   with Checkpoints(tmp_path, keep=2) as checkpoints:
     checkpoints.save(1, big)
     checkpoints.restore(jax.eval_shape(lambda: big))  # Waits for the save.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limit[1]))
     try:
       checkpoints.save(2, noise)
       with pytest.raises(UserError) as error:
@@ -151,9 +151,9 @@ def test_a_failed_save_is_a_user_error_and_the_step_before_stays(tmp_path):
 
 def test_a_failed_last_save_is_reported_by_close(tmp_path):
   limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-  noise = {"x": jax.random.normal(jax.random.key(0), (1 << 16,))}
+  noise = {"x": jax.random.normal(jax.random.key(0), (1 << 20,))}
   checkpoints = Checkpoints(tmp_path, keep=2)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limit[1]))
   try:
     checkpoints.save(2, noise)
     with pytest.raises(UserError) as error:

@@ -233,8 +233,8 @@ def test_training_goes_on_without_tensorboard(tmp_path, caplog):
 def test_training_goes_on_when_tensorboard_files_hit_a_limit(tmp_path, caplog):
   limit = resource.getrlimit(resource.RLIMIT_FSIZE)
   writer = make_writer(tmp_path, start_step=0)
-  noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
+  noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limit[1]))
   try:
     for step in range(1, 31):
       writer.write_images(step, {"noise": noise})

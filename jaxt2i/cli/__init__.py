@@ -5,15 +5,14 @@ help and typing errors come at once.
 """
 
 import argparse
-import difflib
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 from jaxt2i import __version__, environment
-from jaxt2i.errors import UsageError, UserError
+from jaxt2i.errors import UsageError, UserError, suggest
 
 COMMANDS = {
   "quickstart": "train on drawings or shapes for some minutes, then draw from words",
@@ -42,8 +41,9 @@ def _run(argv: list[str]) -> int:
   name = argv[0] if argv else "--help"
   if name not in COMMANDS:
     _top_parser().parse_args([name])  # --help and --version exit in there
-    expected = _suggestion(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
-    raise UsageError(f"unknown command {name!r}{expected} (`jaxt2i --help` describes them)")
+    raise UsageError(
+      f"unknown command {name!r}; {suggest(name, COMMANDS)} (`jaxt2i --help` describes them)"
+    )
   command = importlib.import_module(f"jaxt2i.cli.{name}")
   parser = _Parser(prog=f"jaxt2i {name}", description=_sentence(COMMANDS[name]), allow_abbrev=False)
   command.add_arguments(parser)
@@ -74,14 +74,9 @@ class _Parser(argparse.ArgumentParser):
     known = set(re.findall(r"--[\w-]+", self.format_help()))
     for word in re.findall(r"--[\w-]+", message):
       if word not in known:
-        message += _suggestion(word, known)
+        message += f"; {suggest(word, known)}"
     message = " ".join(message.split())
     raise UsageError(f"{message} (`{self.prog} --help` lists the options)")
-
-
-def _suggestion(word: str, known: Iterable[str]) -> str:
-  close = difflib.get_close_matches(word, sorted(known), n=1)
-  return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _sentence(text: str) -> str:

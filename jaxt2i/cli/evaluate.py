@@ -25,7 +25,9 @@ def run(args: argparse.Namespace) -> int:
   results = evaluate(Path(args.workdir), args.split, args.n)
   width = max(len(name) for name in results)
   for name, value in results.items():
-    print(f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+    print(
+      f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}"
+    )
   path = Path(args.workdir) / "eval" / f"{args.split}.json"
   path.parent.mkdir(exist_ok=True)
   path.write_text(json.dumps(results, indent=2) + "\n")

@@ -85,9 +85,7 @@ def _write(drawings, attribution: str, out: Path, workdir: str) -> list[Path]:
   }
   paths = []
   try:
-    for number, (prompt, images) in enumerate(
-      zip(drawings.prompts, drawings.images, strict=True)
-    ):
+    for number, (prompt, images) in enumerate(zip(drawings.prompts, drawings.images, strict=True)):
       for index, pixels in enumerate(images):
         path = out / f"{number:02d}-{_slug(prompt)}-{index:03d}.png"
         save_png(Image.fromarray(pixels), path, {"prompt": prompt, "index": str(index), **common})

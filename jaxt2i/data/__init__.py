@@ -1,19 +1,18 @@
 """Data sets: `load("train", name="openmoji", image_size=64, ...)`, prepared on first use."""
 
 import dataclasses
-import difflib
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from jaxt2i import environment
 from jaxt2i.data import prepared
 from jaxt2i.data.folder import Folder
 from jaxt2i.data.openmoji import OpenMoji
 from jaxt2i.data.records import Dataset, Record, Source
 from jaxt2i.data.shapes import Shapes
-from jaxt2i.errors import UserError
+from jaxt2i.errors import UserError, suggest
 
 _log = logging.getLogger(__name__)
 
@@ -27,12 +26,12 @@ def make(name: str, **options: Any) -> Dataset:
     UserError: an unknown name, or an option that is unknown, missing or of no use.
   """
   if name not in DATASETS:
-    raise UserError(f"data set {name!r} is unknown{_hint(name, DATASETS)}")
+    raise UserError(f"data set {name!r} is unknown; {suggest(name, DATASETS)}")
   dataset = DATASETS[name]
   fields = [field.name for field in dataclasses.fields(dataset)]
   for option in options:
     if option not in fields:
-      raise UserError(f"data set {name!r} has no option {option!r}{_hint(option, fields)}")
+      raise UserError(f"data set {name!r} has no option {option!r}; {suggest(option, fields)}")
   required = [f.name for f in dataclasses.fields(dataset) if f.default is dataclasses.MISSING]
   missing = [field for field in required if field not in options]
   if missing:
@@ -47,7 +46,7 @@ def prepare(dataset: Dataset, *, name: str) -> Path:
   Raises:
     UserError: the cache cannot be written, or the dataset cannot be generated.
   """
-  directory = cache_directory() / name / dataset.fingerprint()[:16]
+  directory = environment.cache_dir() / name / dataset.fingerprint()[:16]
   if prepared.is_complete(directory):
     return directory
   if directory.exists():
@@ -78,14 +77,4 @@ def load(split: str, *, name: str, **options: Any) -> Source:
   return prepared.PreparedSource(prepare(make(name, **options), name=name), split)
 
 
-def cache_directory() -> Path:
-  """Where prepared data lies: $JAXT2I_CACHE, or ~/.cache/jaxt2i."""
-  return Path(os.environ.get("JAXT2I_CACHE") or Path.home() / ".cache" / "jaxt2i").absolute()
-
-
-def _hint(word: str, known: Any) -> str:
-  close = difflib.get_close_matches(word, list(known), n=1)
-  return f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(known)}"
-
-
-__all__ = ["DATASETS", "Dataset", "Record", "Source", "cache_directory", "load", "make", "prepare"]
+__all__ = ["DATASETS", "Dataset", "Record", "Source", "load", "make", "prepare"]

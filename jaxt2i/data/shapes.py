@@ -189,7 +189,9 @@ def _centres(
   start = margin + uniforms[1] * (room - gap)
   along = start + sides[0] / 2, start + sides[0] + gap + sides[1] / 2
   across = 0.42 + 0.16 * uniforms[2], 0.42 + 0.16 * uniforms[3]
-  points = [(float(a) * image_size, float(b) * image_size) for a, b in zip(along, across, strict=True)]
+  points = [
+    (float(a) * image_size, float(b) * image_size) for a, b in zip(along, across, strict=True)
+  ]
   if scene.relation in ("above", "below"):
     points = [(b, a) for a, b in points]
   if before is not scene.first:

@@ -45,8 +45,8 @@ class Reconstruction:
 def _evaluate(
   model: VQVAE, variables: Any, image: jax.Array, weight: jax.Array
 ) -> tuple[Mapping[str, Mean], jax.Array]:
-  tokens = model.apply(variables, image, method="encode")
-  decoded = model.apply(variables, tokens, method="decode")
+  tokens: Any = model.apply(variables, image, method="encode")
+  decoded: Any = model.apply(variables, tokens, method="decode")
   real, fake = image.astype(jnp.float32) / 255, decoded.astype(jnp.float32) / 255
   rows = jnp.broadcast_to(weight.astype(jnp.int32)[:, None, None], tokens.shape)
   counts = jnp.zeros(model.quantizer.codebook_size, jnp.int32).at[tokens].add(rows)

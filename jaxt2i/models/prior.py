@@ -87,7 +87,8 @@ class DecoderBlock(nn.Module):
     causal = jnp.tril(jnp.ones((n, n), bool))[None]
     q, k, v = self._qkv(x)
     x = x + drop(self.out(attend(q, k, v, causal)))
-    x = x + drop(self._read(x, *self._text_kv(context), context.mask))
+    text_k, text_v = self._text_kv(context)
+    x = x + drop(self._read(x, text_k, text_v, context.mask))
     return x + drop(self.mlp(self.norm3(x))), None
 
   def step(
@@ -166,8 +167,7 @@ class Prior(nn.Module):
     self.blocks = nn.scan(
       DecoderBlock,
       methods={
-        "__call__": stacked
-        | {"in_axes": (nn.broadcast, nn.broadcast), "unroll": self.layers},
+        "__call__": stacked | {"in_axes": (nn.broadcast, nn.broadcast), "unroll": self.layers},
         "step": stacked | {"in_axes": (0, nn.broadcast)},
         "text_keys_values": stacked | {"in_axes": (nn.broadcast,)},
       },

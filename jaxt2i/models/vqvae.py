@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Float, Int, UInt8
 
-from jaxt2i.models.quantizers import EMAQuantizer, FSQ, Quantized
+from jaxt2i.models.quantizers import FSQ, EMAQuantizer, Quantized
 from jaxt2i.types import Array
 
 

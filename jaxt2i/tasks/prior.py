@@ -1,6 +1,7 @@
 """Learning the prior over image tokens."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ class PriorTask:
       dropped = jax.random.bernoulli(drop_key, self.condition_dropout, (text.shape[0], 1))
       text = jnp.where(dropped, PAD, text)
     params = {"params": variables["params"]}  # not the frozen tokenizer
-    logits = self.model.apply(
+    logits: Any = self.model.apply(
       params, tokens, text, train=train, rngs={"dropout": dropout_key} if train else {}
     )
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, tokens)  # [B, N]

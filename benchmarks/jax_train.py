@@ -1,0 +1,35 @@
+"""The training step of jaxt2i, as `jaxt2i.main` makes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from benchmarks.timing import Prepared
+from jaxt2i import config as config_lib
+from jaxt2i import optim
+from jaxt2i.sharding import make_mesh, replicated
+from jaxt2i.state import TrainState
+from jaxt2i.tasks.base import Task
+from jaxt2i.train import make_train_step
+from jaxt2i.types import Batch
+
+
+def prepare(task: Task, config: Mapping[str, Any], batch: Batch) -> Prepared:
+  """Fresh weights, and a step on the same batch again and again."""
+  batch_size = len(next(iter(batch.values())))
+  mesh = make_mesh(batch_size)
+  optimizer = config_lib.build(optim.Optimizer, config["optimizer"], "config.optimizer").build(
+    config["loop"]["num_steps"]
+  )
+  variables = task.init(jax.random.key(config["seed"]), batch)
+  state = jax.device_put(TrainState.create(variables, optimizer), replicated(mesh))
+  step_fn = make_train_step(
+    task, optimizer, ema_decay=config["ema_decay"], seed=config["seed"], mesh=mesh
+  )
+
+  def step() -> None:
+    nonlocal state
+    state, _ = jax.block_until_ready(step_fn(state, batch))
+
+  return Prepared(step, sum(x.size for x in jax.tree.leaves(state.params)))

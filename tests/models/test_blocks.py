@@ -1,0 +1,164 @@
+"""Shared parts of the networks against NumPy, written out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxt2i.models.blocks import (
+  MLP,
+  EncoderBlock,
+  ResBlock,
+  attend,
+  depth_to_space,
+  space_to_depth,
+  split_heads,
+)
+
+
+def noisy_params(module, key, *inputs, scale=0.3):
+  """Fresh parameters plus noise, so that nothing starts at zero or at one."""
+  params = jax.jit(module.init)(key, *inputs)["params"]
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(key, len(leaves))
+  noisy = [x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+  return jax.tree.unflatten(tree, noisy)
+
+
+def gelu(x):
+  return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def numpy_attend(q, k, v, mask):
+  """One query, one head at a time."""
+  out = np.zeros(q.shape)
+  for b, n, h in np.ndindex(q.shape[:3]):
+    scores = np.array([q[b, n, h] @ k[b, m, h] for m in range(k.shape[1])]) / np.sqrt(q.shape[3])
+    seen = mask[b if len(mask) > 1 else 0, n if mask.shape[1] > 1 else 0]
+    weights = np.where(seen, np.exp(scores - scores[seen].max()), 0)
+    out[b, n, h] = (weights / weights.sum()) @ v[b, :, h]
+  return out.reshape(*q.shape[:2], -1)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_space_to_depth_gathers_each_square_row_by_row(factor):
+  x = np.arange(2 * 6 * 12 * 2, dtype=np.float32).reshape(2, 6, 12, 2)
+  y = np.asarray(space_to_depth(jnp.asarray(x), factor))
+  assert y.shape == (2, 6 // factor, 12 // factor, factor * factor * 2)
+  for i, j in np.ndindex(y.shape[1:3]):
+    square = x[:, i * factor : (i + 1) * factor, j * factor : (j + 1) * factor]
+    np.testing.assert_array_equal(y[:, i, j], square.reshape(2, -1))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_depth_to_space_is_the_inverse(factor):
+  x = jax.random.normal(jax.random.key(0), (2, 6, 12, 2))
+  np.testing.assert_array_equal(depth_to_space(space_to_depth(x, factor), factor), x)
+  z = jax.random.normal(jax.random.key(1), (2, 3, 2, 5 * factor**2))
+  np.testing.assert_array_equal(space_to_depth(depth_to_space(z, factor), factor), z)
+
+
+def test_resblock_begins_as_the_identity_and_its_last_convolution_can_leave_it():
+  x = jax.random.normal(jax.random.key(0), (2, 5, 4, 8))
+  params = ResBlock().init(jax.random.key(1), x)["params"]
+  np.testing.assert_array_equal(ResBlock().apply({"params": params}, x), x)
+  gradient = jax.grad(lambda p: jnp.sum(jnp.sin(ResBlock().apply({"params": p}, x))))(params)
+  assert float(jnp.abs(gradient["conv2"]["kernel"]).max()) > 1e-3
+
+
+def test_resblock_adds_the_correction_to_its_input_not_to_the_normalised_one():
+  x = 3 + 2 * jax.random.normal(jax.random.key(0), (2, 5, 4, 8))
+  params = noisy_params(ResBlock(), jax.random.key(1), x)
+  p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+
+  def norm(y, scale):
+    centred = y - y.mean(-1, keepdims=True)
+    return centred / np.sqrt(y.var(-1, keepdims=True) + 1e-6) * scale
+
+  def silu(y):
+    return y / (1 + np.exp(-y))
+
+  def conv(y, kernel, bias):
+    padded = np.pad(y, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    out = np.zeros((*y.shape[:3], kernel.shape[3])) + bias
+    for di, dj in np.ndindex(3, 3):
+      out += padded[:, di : di + y.shape[1], dj : dj + y.shape[2]] @ kernel[di, dj]
+    return out
+
+  y = silu(norm(np.asarray(x, np.float64), p["norm1"]["scale"]))
+  y = conv(y, **p["conv1"])
+  y = conv(silu(norm(y, p["norm2"]["scale"])), **p["conv2"])
+  out = jax.jit(ResBlock().apply)({"params": params}, x)
+  np.testing.assert_allclose(out, np.asarray(x) + y, atol=1e-4)
+
+
+@pytest.mark.parametrize("mask_shape", [(1, 1, 5), (1, 3, 5), (2, 1, 5), (2, 3, 5)])
+def test_attend_equals_numpy(mask_shape):
+  keys = jax.random.split(jax.random.key(0), 4)
+  q = 2 * jax.random.normal(keys[0], (2, 3, 4, 6))
+  k, v = (jax.random.normal(key, (2, 5, 4, 6)) for key in keys[1:3])
+  mask = np.array(jax.random.bernoulli(keys[3], 0.5, mask_shape))
+  mask[..., 2] = True  # something to look at
+  expected = numpy_attend(*(np.asarray(x, np.float64) for x in (q, k, v)), mask)
+  np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), expected, atol=1e-5)
+
+
+def test_attend_gives_masked_keys_no_weight_and_no_gradient():
+  keys = jax.random.split(jax.random.key(0), 3)
+  q = jax.random.normal(keys[0], (1, 2, 2, 4))
+  k, v = (jax.random.normal(key, (1, 3, 2, 4)) for key in keys[1:])
+  mask = jnp.array([[[True, False, True], [True, True, False]]])
+  gradients = jax.grad(lambda k, v: jnp.sum(jnp.sin(attend(q, k, v, mask)[:, 0])), (0, 1))(k, v)
+  for gradient in gradients:  # of query 0, which may not see key 1
+    assert np.all(gradient[0, 1] == 0)
+    assert np.all(np.abs(gradient[0, ::2]).max(axis=-1) > 1e-6)
+  loud = attend(q, k.at[0, 1].set(1e6), v.at[0, 1].set(-1e6), mask)
+  np.testing.assert_array_equal(loud[:, 0], attend(q, k, v, mask)[:, 0])
+
+
+def test_attend_survives_huge_scores_and_keeps_the_dtype():
+  q = jnp.full((1, 1, 1, 4), 1e3, jnp.bfloat16)
+  k = jnp.stack([jnp.full(4, 1e3), jnp.full(4, -1e3)]).reshape(1, 2, 1, 4).astype(jnp.bfloat16)
+  v = jnp.array([1.0, 2.0], jnp.bfloat16).reshape(1, 2, 1, 1) * jnp.ones((1, 2, 1, 4), jnp.bfloat16)
+  out = attend(q, k, v, jnp.ones((1, 1, 2), bool))
+  assert out.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(out.astype(jnp.float32), np.ones((1, 1, 4)))
+
+
+def test_split_heads_keeps_the_order_that_attend_joins():
+  x = jax.random.normal(jax.random.key(0), (2, 3, 12))
+  heads = split_heads(x, 4)
+  np.testing.assert_array_equal(heads[1, 2, 3], x[1, 2, 9:])
+  # One key alone gets all the weight, so attention gives the value back as it was.
+  one = heads[:, :1]
+  np.testing.assert_allclose(attend(one, one, one, jnp.ones((1, 1, 1), bool)), x[:, :1], atol=1e-6)
+
+
+def test_mlp_is_two_matrices_around_a_gelu():
+  x = jax.random.normal(jax.random.key(0), (2, 3, 8))
+  params = noisy_params(MLP(), jax.random.key(1), x)
+  p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+  assert p["up"]["kernel"].shape == (8, 32)
+  expected = gelu(np.asarray(x) @ p["up"]["kernel"]) @ p["down"]["kernel"]
+  np.testing.assert_allclose(MLP().apply({"params": params}, x), expected, atol=1e-4)
+
+
+def test_encoder_block_equals_numpy():
+  x = 2 * jax.random.normal(jax.random.key(0), (2, 5, 8))
+  mask = np.array(jax.random.bernoulli(jax.random.key(2), 0.6, (2, 1, 5)))
+  mask[..., 0] = True
+  block = EncoderBlock(heads=2)
+  params = noisy_params(block, jax.random.key(1), x, jnp.asarray(mask))
+  p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+
+  def norm(y, scale):
+    return y / np.sqrt(np.mean(y**2, -1, keepdims=True) + 1e-6) * scale
+
+  y = np.asarray(x, np.float64)
+  q, k, v = np.split(norm(y, p["norm1"]["scale"]) @ p["qkv"]["kernel"], 3, axis=-1)
+  attended = numpy_attend(*(a.reshape(2, 5, 2, 4) for a in (q, k, v)), mask)
+  y = y + attended @ p["out"]["kernel"]
+  hidden = norm(y, p["norm2"]["scale"]) @ p["mlp"]["up"]["kernel"]
+  y = y + gelu(hidden) @ p["mlp"]["down"]["kernel"]
+  out = jax.jit(block.apply)({"params": params}, x, jnp.asarray(mask))
+  np.testing.assert_allclose(out, y, atol=1e-3)
