@@ -41,7 +41,8 @@ class Cache:
   keys: Tensor
   values: Tensor
   text: list[tuple[Tensor, Tensor]]  # a layer: `[B, heads, 1+T, D]` each
-  text_mask: Tensor
+  text_mask: Tensor  # `[B, 1, 1, 1+T]`
+  positions: Tensor  # `[N, D]`
 
 
 class DecoderBlock(nn.Module):
@@ -140,11 +141,12 @@ class Prior(nn.Module):
     shape = (len(self.blocks), batch, heads, self.num_tokens, features.shape[-1] // heads)
     read: Any = [block.text_keys_values(features) for block in self.blocks]
     text_keys_values = [(k.contiguous(), v.contiguous()) for k, v in read]
-    return Cache(torch.zeros(shape), torch.zeros(shape), text_keys_values, mask)
+    positions = self._positions()
+    return Cache(torch.zeros(shape), torch.zeros(shape), text_keys_values, mask, positions)
 
-  def step(self, token: Tensor, position: Tensor, index: int, cache: Cache) -> Tensor:
+  def step(self, token: Tensor, index: int, cache: Cache) -> Tensor:
     """Logits `[B, K]` at position `index`, given the token `[B]` before it."""
-    x = (self.embed(token) + position)[:, None]
+    x = (self.embed(token) + cache.positions[index])[:, None]
     for layer, block in enumerate(self.blocks):
       x = block.step(x, index, layer, cache)
     return self.head(self.norm(x))[:, 0]
@@ -153,11 +155,10 @@ class Prior(nn.Module):
   def sample(self, text: Tensor, temperature: float) -> Tensor:
     """Draws tokens `[B, N]` for captions `[B, T]`."""
     cache = self.start(text)
-    positions = self._positions()
     token = torch.full((len(text),), self.bos)
     tokens = torch.empty((len(text), self.num_tokens), dtype=torch.long)
     for index in range(self.num_tokens):
-      logits = self.step(token, positions[index], index, cache)
+      logits = self.step(token, index, cache)
       token = torch.multinomial(F.softmax(logits / temperature, dim=-1), 1)[:, 0]
       tokens[:, index] = token
     return tokens

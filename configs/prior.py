@@ -35,6 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.text = dict(vocab_size=256 if tiny else 4096, max_length=16)
   config.prompts = PROMPTS[chosen["data"]]
   config.loss = dict(condition_dropout=0.1, label_smoothing=0.0)
+  config.optimizer.learning_rate = 1e-3
   config.model = dict(width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
   if tiny:
     config.model.update(width=32, layers=2, heads=2, text_layers=1)

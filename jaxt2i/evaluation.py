@@ -24,7 +24,7 @@ def evaluate(workdir: Path, split: str, n: int) -> dict[str, Any]:
     n: pictures that are drawn.
 
   Returns:
-    Numbers by name, and `split`, `images`, `step`-independent facts on how they came about.
+    Values by name; `split` and `images`, how many it has, come first.
 
   Raises:
     UserError: no run, no whole checkpoint, no such split, or the data has changed since.

@@ -10,18 +10,16 @@ from PIL.PngImagePlugin import PngInfo
 
 MARGIN = 6  # pixels around every cell
 LABEL_SIZE = 13  # of the font, in pixels
+PAGE_WIDTH = 1150  # pixels that a grid fills with cells
 MIN_SIDE = 96  # smaller images are enlarged to at least this, by whole factors
 
 
-def labelled_grid(
-  rows: UInt8[np.ndarray, "P n H W 3"], labels: Sequence[str], *, columns: int = 1
-) -> Image.Image:
-  """One cell a label: its n images side by side, the label below.
+def labelled_grid(rows: UInt8[np.ndarray, "P n H W 3"], labels: Sequence[str]) -> Image.Image:
+  """One cell a label: its n images side by side, the label below; as many cells a row as fit.
 
   Args:
     rows: n images for each of P labels.
     labels: P captions; cut into lines of the cell's width.
-    columns: cells side by side.
   """
   count, n, height, width, _ = rows.shape
   scale = max(1, -(-MIN_SIDE // height))
@@ -30,7 +28,7 @@ def labelled_grid(
   texts = [_wrapped(label, font, cell_width - 2 * MARGIN) for label in labels]
   line = LABEL_SIZE + 4
   cell_height = scale * height + 2 * MARGIN + line * max(len(text) for text in texts) + MARGIN
-  columns = min(columns, count)
+  columns = min(max(1, PAGE_WIDTH // cell_width), count)
   grid = Image.new("RGB", (columns * cell_width, -(-count // columns) * cell_height), "white")
   pen = ImageDraw.Draw(grid)
   for index, (images, text) in enumerate(zip(rows, texts, strict=True)):

@@ -26,6 +26,15 @@ _HOOK = install_import_hook("jaxt2i", "beartype.beartype")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# After the hook above: what imports the package must come later.
+from tests.runs import (  # noqa: F401
+  main_command,
+  prior_pipeline,
+  prior_run,
+  tokenizer_pipeline,
+  tokenizer_run,
+)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

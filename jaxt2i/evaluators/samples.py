@@ -3,8 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-
 from jaxt2i.pictures import labelled_grid, save_png
 from jaxt2i.pipeline import Pipeline
 
@@ -21,7 +19,7 @@ class Samples:
   def __call__(self, pipeline: Pipeline, step: int) -> dict[str, float]:
     """Draws and writes; measures nothing."""
     drawings = pipeline(self.prompts, n=PER_PROMPT, seed=0, temperature=0.8)
-    grid = labelled_grid(np.asarray(drawings.images), self.prompts, columns=4)
+    grid = labelled_grid(drawings.images, self.prompts)
     metadata = {"prompts": " | ".join(self.prompts), "seed": "0", "source": pipeline.attribution}
     save_png(grid, self.directory / f"{step:07d}.png", metadata)
     return {}

@@ -14,15 +14,7 @@ from jaxt2i.models.blocks import (
   space_to_depth,
   split_heads,
 )
-
-
-def noisy_params(module, key, *inputs, scale=0.3):
-  """Fresh parameters plus noise, so that nothing starts at zero or at one."""
-  params = jax.jit(module.init)(key, *inputs)["params"]
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(key, len(leaves))
-  noisy = [x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-  return jax.tree.unflatten(tree, noisy)
+from tests.arrays import normal, random_params
 
 
 def gelu(x):
@@ -52,23 +44,28 @@ def test_space_to_depth_gathers_each_square_row_by_row(factor):
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_depth_to_space_is_the_inverse(factor):
-  x = jax.random.normal(jax.random.key(0), (2, 6, 12, 2))
+  x = normal(0, 2, 6, 12, 2)
   np.testing.assert_array_equal(depth_to_space(space_to_depth(x, factor), factor), x)
-  z = jax.random.normal(jax.random.key(1), (2, 3, 2, 5 * factor**2))
+  z = normal(1, 2, 3, 2, 5 * factor**2)
   np.testing.assert_array_equal(space_to_depth(depth_to_space(z, factor), factor), z)
 
 
 def test_resblock_begins_as_the_identity_and_its_last_convolution_can_leave_it():
-  x = jax.random.normal(jax.random.key(0), (2, 5, 4, 8))
-  params = ResBlock().init(jax.random.key(1), x)["params"]
-  np.testing.assert_array_equal(ResBlock().apply({"params": params}, x), x)
-  gradient = jax.grad(lambda p: jnp.sum(jnp.sin(ResBlock().apply({"params": p}, x))))(params)
+  x = normal(0, 2, 5, 4, 8)
+  @jax.jit
+  def run():
+    params = ResBlock().init(jax.random.key(1), x)["params"]
+    loss = lambda p: jnp.sum(jnp.sin(ResBlock().apply({"params": p}, x)))
+    return ResBlock().apply({"params": params}, x), jax.grad(loss)(params)
+
+  out, gradient = run()
+  np.testing.assert_array_equal(out, x)
   assert float(jnp.abs(gradient["conv2"]["kernel"]).max()) > 1e-3
 
 
 def test_resblock_adds_the_correction_to_its_input_not_to_the_normalised_one():
-  x = 3 + 2 * jax.random.normal(jax.random.key(0), (2, 5, 4, 8))
-  params = noisy_params(ResBlock(), jax.random.key(1), x)
+  x = 3 + 2 * normal(0, 2, 5, 4, 8)
+  params = random_params(ResBlock(), x)
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
 
   def norm(y, scale):
@@ -94,21 +91,18 @@ def test_resblock_adds_the_correction_to_its_input_not_to_the_normalised_one():
 
 @pytest.mark.parametrize("mask_shape", [(1, 1, 5), (1, 3, 5), (2, 1, 5), (2, 3, 5)])
 def test_attend_equals_numpy(mask_shape):
-  keys = jax.random.split(jax.random.key(0), 4)
-  q = 2 * jax.random.normal(keys[0], (2, 3, 4, 6))
-  k, v = (jax.random.normal(key, (2, 5, 4, 6)) for key in keys[1:3])
-  mask = np.array(jax.random.bernoulli(keys[3], 0.5, mask_shape))
+  q, k, v = 2 * normal(0, 2, 3, 4, 6), normal(1, 2, 5, 4, 6), normal(2, 2, 5, 4, 6)
+  mask = np.array(normal(3, *mask_shape)) > 0
   mask[..., 2] = True  # something to look at
   expected = numpy_attend(*(np.asarray(x, np.float64) for x in (q, k, v)), mask)
-  np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), expected, atol=1e-5)
+  np.testing.assert_allclose(jax.jit(attend)(q, k, v, jnp.asarray(mask)), expected, atol=1e-5)
 
 
 def test_attend_gives_masked_keys_no_weight_and_no_gradient():
-  keys = jax.random.split(jax.random.key(0), 3)
-  q = jax.random.normal(keys[0], (1, 2, 2, 4))
-  k, v = (jax.random.normal(key, (1, 3, 2, 4)) for key in keys[1:])
+  q, k, v = normal(0, 1, 2, 2, 4), normal(1, 1, 3, 2, 4), normal(2, 1, 3, 2, 4)
   mask = jnp.array([[[True, False, True], [True, True, False]]])
-  gradients = jax.grad(lambda k, v: jnp.sum(jnp.sin(attend(q, k, v, mask)[:, 0])), (0, 1))(k, v)
+  query_0 = lambda k, v: jnp.sum(jnp.sin(attend(q, k, v, mask)[:, 0]))
+  gradients = jax.jit(jax.grad(query_0, (0, 1)))(k, v)
   for gradient in gradients:  # of query 0, which may not see key 1
     assert np.all(gradient[0, 1] == 0)
     assert np.all(np.abs(gradient[0, ::2]).max(axis=-1) > 1e-6)
@@ -126,7 +120,7 @@ def test_attend_survives_huge_scores_and_keeps_the_dtype():
 
 
 def test_split_heads_keeps_the_order_that_attend_joins():
-  x = jax.random.normal(jax.random.key(0), (2, 3, 12))
+  x = normal(0, 2, 3, 12)
   heads = split_heads(x, 4)
   np.testing.assert_array_equal(heads[1, 2, 3], x[1, 2, 9:])
   # One key alone gets all the weight, so attention gives the value back as it was.
@@ -135,20 +129,20 @@ def test_split_heads_keeps_the_order_that_attend_joins():
 
 
 def test_mlp_is_two_matrices_around_a_gelu():
-  x = jax.random.normal(jax.random.key(0), (2, 3, 8))
-  params = noisy_params(MLP(), jax.random.key(1), x)
+  x = normal(0, 2, 3, 8)
+  params = random_params(MLP(), x)
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
   assert p["up"]["kernel"].shape == (8, 32)
   expected = gelu(np.asarray(x) @ p["up"]["kernel"]) @ p["down"]["kernel"]
-  np.testing.assert_allclose(MLP().apply({"params": params}, x), expected, atol=1e-4)
+  np.testing.assert_allclose(jax.jit(MLP().apply)({"params": params}, x), expected, atol=1e-4)
 
 
 def test_encoder_block_equals_numpy():
-  x = 2 * jax.random.normal(jax.random.key(0), (2, 5, 8))
-  mask = np.array(jax.random.bernoulli(jax.random.key(2), 0.6, (2, 1, 5)))
+  x = 2 * normal(0, 2, 5, 8)
+  mask = np.array(normal(2, 2, 1, 5)) > -0.3
   mask[..., 0] = True
   block = EncoderBlock(heads=2)
-  params = noisy_params(block, jax.random.key(1), x, jnp.asarray(mask))
+  params = random_params(block, x, jnp.asarray(mask))
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
 
   def norm(y, scale):

@@ -1,5 +1,6 @@
 """Quantizers against NumPy: values, which parameter gets which gradient, the moving codebook."""
 
+import functools
 import itertools
 
 import jax
@@ -9,8 +10,9 @@ import pytest
 
 from jaxt2i.models.quantizers import FSQ, EMAQuantizer, nearest, straight_through
 from jaxt2i.sharding import make_mesh, replicated, shard_batch
+from tests.arrays import integers, normal
 
-LEVELS = [(8, 5, 5, 5), (3,), (4, 4), (2, 7), (6, 3, 2)]
+LEVELS = [(8, 5, 5, 5), (3,), (6, 2, 7)]
 
 
 def assert_close(actual, expected, atol):
@@ -57,6 +59,19 @@ def test_straight_through_has_the_value_of_one_and_the_gradient_of_the_other():
 # --- FSQ ---
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def fsq(levels, z):
+  return FSQ(levels).apply({}, z, train=True)
+
+
+def fsq_scalar(level, values):
+  """Codes of single numbers, in units of one level."""
+  z = jnp.asarray(values, jnp.float32).reshape(-1, 1, 1, 1)
+  integers = np.asarray(fsq((level,), z).z_q).ravel() * (level // 2)
+  np.testing.assert_allclose(integers, np.round(integers), atol=1e-5)
+  return np.round(integers)
+
+
 @pytest.mark.parametrize("levels", LEVELS)
 def test_fsq_codes_are_the_grid_of_levels(levels):
   quantizer = FSQ(levels)
@@ -68,23 +83,19 @@ def test_fsq_codes_are_the_grid_of_levels(levels):
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_fsq_every_code_can_be_reached_and_keeps_its_token(levels):
-  quantizer = FSQ(levels)
   # Latents that the bound maps onto the integers, worked out without the code under test.
   z = numpy_bound_inverse(grid_of(levels), levels).astype(np.float32)
-  out = quantizer.apply({}, jnp.asarray(z)[:, None, None], train=False)
+  out = fsq(levels, jnp.asarray(z[:, None, None]))
   assert out.tokens.dtype == jnp.int32
   np.testing.assert_array_equal(out.tokens[:, 0, 0], all_tokens(levels))
-  np.testing.assert_array_equal(out.z_q, quantizer.lookup(out.tokens))
+  assert_close(out.z_q, FSQ(levels).lookup(out.tokens), 1e-6)
 
 
-@pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("levels", LEVELS)
-def test_fsq_tokens_and_codes_agree_exactly_and_equal_numpy(levels, jit):
-  quantizer = FSQ(levels)
-  z = 2 * jax.random.normal(jax.random.key(0), (4, 50, 50, len(levels)))
-  apply = lambda z: quantizer.apply({}, z, train=True)
-  out = (jax.jit(apply) if jit else apply)(z)
-  np.testing.assert_array_equal(out.z_q, quantizer.lookup(out.tokens))
+def test_fsq_tokens_and_codes_agree_exactly_and_equal_numpy(levels):
+  z = 2 * normal(0, 4, 50, 50, len(levels))
+  out = fsq(levels, z)
+  assert_close(out.z_q, FSQ(levels).lookup(out.tokens), 1e-6)
   bounded = numpy_bound(z, levels)
   places = np.cumprod((1, *levels[:-1]))
   expected = (np.round(bounded) + np.array(levels) // 2) @ places
@@ -96,43 +107,30 @@ def test_fsq_tokens_and_codes_agree_exactly_and_equal_numpy(levels, jit):
 
 @pytest.mark.parametrize("level", [2, 3, 4, 5, 8, 15, 16])
 def test_fsq_reaches_exactly_its_levels_in_order(level):
-  z = np.concatenate([[-1e30, -1e4], np.linspace(-12, 12, 4001), [1e4, 1e30]]).astype(np.float32)
-  out = FSQ((level,)).apply({}, jnp.asarray(z).reshape(-1, 1, 1, 1), train=False)
-  integers = np.asarray(out.z_q).ravel() * (level // 2)
-  np.testing.assert_allclose(np.unique(integers), np.arange(-(level // 2), (level + 1) // 2))
-  assert np.all(np.diff(np.asarray(out.tokens).ravel()) >= 0)
-  np.testing.assert_array_equal(np.unique(out.tokens), np.arange(level))
+  integers = fsq_scalar(level, [-1e30, -1e4, *np.linspace(-12, 12, 4001), 1e4, 1e30])
+  assert np.all(np.diff(integers) >= 0)
+  np.testing.assert_array_equal(np.unique(integers), np.arange(level) - level // 2)
 
 
 @pytest.mark.parametrize("level", [3, 4, 5, 8])
 def test_fsq_keeps_zero_in_the_middle_of_the_code_zero(level):
-  quantizer = FSQ((level,))
-  at = lambda z: float(quantizer.apply({}, jnp.full((1, 1, 1, 1), z), train=False).z_q.squeeze())
-  assert at(0.0) == 0.0
-  # The bound keeps 0 at 0: an even number of levels is not rounded to the side.
-  assert at(0.1) == 0.0
-  assert at(-0.1) == 0.0
-  np.testing.assert_allclose(
-    quantizer._bound(jnp.zeros((1, 1, 1, 1))), np.zeros((1, 1, 1, 1)), atol=1e-6
-  )
-  edges = numpy_bound_inverse(np.array([-0.5, 0.5]), [level])
-  for side in edges:
-    assert at(0.99 * side) == 0.0
-    assert at(1.01 * side) == np.sign(side) / (level // 2)
+  # The bound keeps 0 at 0: an even number of levels is not rounded to one side.
+  np.testing.assert_array_equal(fsq_scalar(level, [0.0, 0.1, -0.1]), [0, 0, 0])
+  low, high = numpy_bound_inverse(np.array([-0.5, 0.5]), [level])
+  around = [1.01 * low, 0.99 * low, 0.99 * high, 1.01 * high]
+  np.testing.assert_array_equal(fsq_scalar(level, around), [-1, 0, 0, 1])
 
 
 def test_fsq_with_odd_levels_is_odd():
-  z = jax.random.normal(jax.random.key(0), (3, 4, 4, 2))
-  apply = lambda z: FSQ((5, 7)).apply({}, z, train=True).z_q
-  np.testing.assert_array_equal(apply(-z), -apply(z))
+  z = normal(0, 3, 4, 4, 2)
+  np.testing.assert_array_equal(fsq((5, 7), -z).z_q, -fsq((5, 7), z).z_q)
 
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_fsq_gradient_is_that_of_the_bound(levels):
-  z = jax.random.normal(jax.random.key(0), (2, 3, 3, len(levels)))
-  weights = jax.random.normal(jax.random.key(1), z.shape)
-  loss = lambda z: jnp.sum(weights * FSQ(levels).apply({}, z, train=True).z_q)
-  gradient = jax.grad(loss)(z)
+  z = normal(0, 2, 3, 3, len(levels))
+  weights = normal(1, *z.shape)
+  gradient = jax.jit(jax.grad(lambda z: jnp.sum(weights * fsq(levels, z).z_q)))(z)
   half_width = np.array(levels) // 2
   step = 1e-5
   z64 = np.asarray(z, np.float64)
@@ -145,12 +143,13 @@ def test_fsq_gradient_is_that_of_the_bound(levels):
 
 
 def test_fsq_has_nothing_to_learn():
-  z = jnp.ones((1, 2, 2, 4))
-  assert not jax.tree.leaves(FSQ((8, 5, 5, 5)).init(jax.random.key(0), z, train=True))
-  value, gradient = jax.value_and_grad(lambda z: FSQ((8, 5, 5, 5)).apply({}, z, train=True).loss)(z)
+  z = normal(0, 1, 2, 2, 4)
+  variables = FSQ((8, 5, 5, 5)).init(jax.random.key(0), z, train=True)
+  assert not jax.tree.leaves(variables)
+  value, gradient = jax.jit(jax.value_and_grad(lambda z: fsq((8, 5, 5, 5), z).loss))(z)
   assert value == 0
   assert np.all(gradient == 0)
-  assert FSQ((8, 5, 5, 5)).apply({}, z, train=True).losses == {}
+  assert fsq((8, 5, 5, 5), z).losses == {}
 
 
 # --- EMA ---
@@ -177,15 +176,21 @@ def codebook_of(codes, count):
 @pytest.fixture
 def live():
   """A codebook in use: every count far above any threshold here."""
-  codes = jax.random.normal(jax.random.key(10), (K, D))
-  return codebook_of(codes, jax.random.uniform(jax.random.key(11), (K,), minval=3, maxval=5))
+  codes = normal(10, K, D)
+  return codebook_of(codes, 3 + normal(11, K) ** 2)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def train_step(quantizer, variables, z, key=0):
   out, updates = quantizer.apply(
     variables, z, train=True, rngs={"codebook": jax.random.key(key)}, mutable=["codebook"]
   )
   return out, {**variables, **updates}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def evaluate(quantizer, variables, z):
+  return quantizer.apply(variables, z, train=False)
 
 
 def brute_force(z, codes):
@@ -194,8 +199,8 @@ def brute_force(z, codes):
 
 
 def test_nearest_is_the_nearest():
-  z = 3 * jax.random.normal(jax.random.key(0), (500, 5))
-  codes = jax.random.normal(jax.random.key(1), (40, 5)) * jnp.linspace(0.1, 4, 40)[:, None]
+  z = 3 * normal(0, 500, 5)
+  codes = normal(1, 40, 5) * jnp.linspace(0.1, 4, 40)[:, None]
   np.testing.assert_array_equal(nearest(z, codes), brute_force(z, codes))
   # Not the largest inner product: a long code must not win over a near one.
   codes = jnp.array([[10.0, 0.0], [1.0, 0.0]])
@@ -205,10 +210,11 @@ def test_nearest_is_the_nearest():
 @pytest.mark.parametrize("train", [False, True])
 def test_ema_tokens_codes_and_lookup(live, train):
   quantizer = ema_quantizer()
-  z = jax.random.normal(jax.random.key(0), SHAPE)
-  out = quantizer.apply(
-    live, z, train=train, rngs={"codebook": jax.random.key(0)}, mutable=["codebook"]
-  )[0]
+  z = normal(0, *SHAPE)
+  if train:
+    out, _ = train_step(quantizer, live, z)
+  else:
+    out = evaluate(quantizer, live, z)
   codes = np.asarray(live["codebook"]["codes"])
   expected = brute_force(z, codes)
   assert out.tokens.dtype == jnp.int32
@@ -219,26 +225,23 @@ def test_ema_tokens_codes_and_lookup(live, train):
   assert_close(out.losses["commitment"], np.mean((np.asarray(z) - codes[expected]) ** 2), 1e-6)
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("weight", [0.0, 0.25, 3.0])
+@pytest.mark.parametrize(("weight", "train"), [(0.0, True), (0.25, True), (3.0, False)])
 def test_ema_who_receives_which_gradient(live, weight, train):
   quantizer = ema_quantizer(commitment_weight=weight)
-  z = jax.random.normal(jax.random.key(0), SHAPE)
-  pull = jax.random.normal(jax.random.key(1), SHAPE)  # gradient of a reconstruction loss at z_q
+  z = normal(0, *SHAPE)
+  pull = normal(1, *SHAPE)  # gradient of a reconstruction loss at z_q
 
   def run(z, variables):
-    return quantizer.apply(
-      variables, z, train=train, rngs={"codebook": jax.random.key(0)}, mutable=["codebook"]
-    )[0]
+    return train_step(quantizer, variables, z)[0] if train else evaluate(quantizer, variables, z)
 
   # 1. Reconstruction reaches z unchanged, and the codebook not at all.
   reconstruction = lambda z, v: jnp.sum(pull * run(z, v).z_q)
-  to_z, to_codebook = jax.grad(reconstruction, (0, 1))(z, live)
+  to_z, to_codebook = jax.jit(jax.grad(reconstruction, (0, 1)))(z, live)
   np.testing.assert_array_equal(to_z, pull)
   assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(to_codebook))
 
   # 2. Commitment: 2β(z − z_q)/numel to z, nothing to the codebook.
-  to_z, to_codebook = jax.grad(lambda z, v: run(z, v).loss, (0, 1))(z, live)
+  to_z, to_codebook = jax.jit(jax.grad(lambda z, v: run(z, v).loss, (0, 1)))(z, live)
   codes = np.asarray(live["codebook"]["codes"])
   z_q = codes[brute_force(z, codes)]
   assert_close(to_z, 2 * weight * (np.asarray(z) - z_q) / z.size, 1e-7)
@@ -257,7 +260,7 @@ def test_ema_update_equals_the_closed_form_over_three_steps(live):
     np.asarray(live["codebook"][name], np.float64) for name in ("codes", "count", "total")
   )
   for step in range(3):
-    z = jax.random.normal(jax.random.key(20 + step), SHAPE) + 0.5 * step
+    z = normal(20 + step, *SHAPE) + 0.5 * step
     out, variables = train_step(quantizer, variables, z, key=step)
     flat = np.asarray(z, np.float64).reshape(-1, D)
     tokens = brute_force(flat, codes)
@@ -282,7 +285,7 @@ def test_ema_code_goes_to_the_mean_of_its_latents():
 
 
 def test_ema_evaluation_changes_nothing(live):
-  z = jax.random.normal(jax.random.key(0), SHAPE)
+  z = normal(0, *SHAPE)
   empty = codebook_of(np.zeros((K, D)), np.zeros(K))
   for variables in (live, empty):  # even where every code is dead
     quantizer = ema_quantizer(revival_threshold=1.0)
@@ -292,7 +295,7 @@ def test_ema_evaluation_changes_nothing(live):
 
 
 def test_ema_initialisation_does_not_look_at_the_data():
-  z = jax.random.normal(jax.random.key(0), SHAPE)
+  z = normal(0, *SHAPE)
   keys = {"params": jax.random.key(0), "codebook": jax.random.key(1)}
   variables = ema_quantizer().init(keys, z, train=True)
   assert list(variables) == ["codebook"]  # and no parameters
@@ -307,7 +310,7 @@ def is_row_of(codes, z):
 
 def test_ema_first_batch_initialises_the_codebook():
   quantizer = ema_quantizer(codebook_decay=1.0, revival_threshold=0.1)  # 1: revival alone
-  z = 5 + jax.random.normal(jax.random.key(0), SHAPE)
+  z = 5 + normal(0, *SHAPE)
   fresh = quantizer.init(jax.random.key(0), z, train=False)
   out, variables = train_step(quantizer, fresh, z, key=1)
   codes = np.asarray(variables["codebook"]["codes"])
@@ -328,7 +331,7 @@ def test_ema_reseeds_dead_codes_only(live):
   dead = np.arange(K) % 3 == 0
   count = np.where(dead, 0.499, 0.501)
   before = codebook_of(live["codebook"]["codes"], count)
-  z = 5 + jax.random.normal(jax.random.key(0), SHAPE)
+  z = 5 + normal(0, *SHAPE)
   _, after = train_step(quantizer, before, z)
   codes = np.asarray(after["codebook"]["codes"])
   np.testing.assert_array_equal(is_row_of(codes, z), dead)
@@ -348,18 +351,15 @@ def test_ema_revived_code_without_latents_dies_again():
 
 
 def test_ema_collapsed_codebook_recovers():
-  centres = 4.0 * jax.random.normal(jax.random.key(5), (8, D))
+  centres = 4.0 * normal(5, 8, D)
 
   def run(threshold):
     quantizer = ema_quantizer(codebook_size=32, revival_threshold=threshold)
-    step = jax.jit(lambda variables, z, key: train_step(quantizer, variables, z, key))
     # All codes in one place, one of them winning everything.
     variables = codebook_of(np.full((32, D), 9.0), np.eye(32)[0] * 50 + 1e-3)
     for i in range(30):
-      keys = jax.random.split(jax.random.key(i), 2)
-      z = centres[jax.random.randint(keys[0], (4, 4, 4), 0, 8)]
-      z = z + 0.01 * jax.random.normal(keys[1], z.shape)
-      out, variables = step(variables, z, i)
+      z = centres[integers(i, 0, 8, 4, 4, 4)] + 0.01 * normal(i, 4, 4, 4, D)
+      out, variables = train_step(quantizer, variables, z, i)
     codes = np.asarray(variables["codebook"]["codes"])
     far = np.linalg.norm(codes[brute_force(centres, codes)] - np.asarray(centres), axis=-1)
     return len(np.unique(out.tokens)), far.max()
@@ -376,7 +376,7 @@ def test_ema_collapsed_codebook_recovers():
 @pytest.mark.parametrize("kind", ["fsq", "ema"])
 def test_one_and_two_devices_agree(kind):
   quantizer = FSQ((4, 5, 3)) if kind == "fsq" else ema_quantizer(revival_threshold=0.1)
-  batches = [np.asarray(jax.random.normal(jax.random.key(i), SHAPE)) for i in range(3)]
+  batches = [np.asarray(normal(i, *SHAPE)) for i in range(3)]
   results = []
   for batch_size in (1, 4):
     mesh = make_mesh(batch_size)

@@ -1,0 +1,256 @@
+"""Every config with every combination of its arguments: options, shapes, and two real steps."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pytest
+
+from configs import common
+from jaxt2i import config as config_lib
+from jaxt2i import data, experiment, optim
+from jaxt2i.data.records import Record
+from jaxt2i.errors import UsageError, UserError
+from jaxt2i.sharding import make_mesh
+from jaxt2i.state import TrainState
+from jaxt2i.train import LoopOptions, make_train_step
+from tests.runs import config, config_of, metrics_of, train
+
+SIZES = ("full", "tiny")
+TOKENIZERS = [
+  f"vqvae:{','.join(words)}" for words in itertools.product(("fsq", "ema"), ("conv", "vit"), SIZES)
+]
+PRIORS = [f"prior:{size}" for size in SIZES]
+
+
+class Noise(Sequence):
+  """A source of six random pictures, whatever the config asks for."""
+
+  fingerprint = "0" * 64
+  attribution = "nobody"
+
+  def __init__(self, image_size: int):
+    self._image_size = image_size
+
+  def __len__(self) -> int:
+    return 6
+
+  def __getitem__(self, index: int) -> Record:
+    shape = (self._image_size, self._image_size, 3)
+    image = np.random.default_rng(index).integers(0, 256, shape).astype(np.uint8)
+    return Record(str(index), image, (f"picture number {index}", "some noise"), {})
+
+
+@pytest.fixture
+def noise(monkeypatch):
+  """Gives every data set for no work, after a check of its options."""
+
+  def load(split: str, *, name: str, **options):
+    assert split in ("train", "val")
+    if name != "folder":  # whose path is the user's
+      data.make(name, **options)
+    return Noise(options["image_size"])
+
+  monkeypatch.setattr(data, "load", load)
+
+
+def resolved(name: str, tokenizer_run) -> dict:
+  return config(name, tokenizer=str(tokenizer_run)) if name.startswith("prior") else config(name)
+
+
+def shapes_of(tree):
+  return jax.tree.map(lambda x: (x.shape, np.dtype(x.dtype).name), tree)
+
+
+# --- shapes: every combination ---
+
+
+@pytest.mark.usefixtures("noise")
+@pytest.mark.parametrize("name", TOKENIZERS + PRIORS)
+def test_step_keeps_the_shapes_of_the_state(name, request):
+  # Nothing is computed: shapes alone go through loss, gradient, optimiser and EMA.
+  tokenizer_run = request.getfixturevalue("tokenizer_run") if name in PRIORS else None
+  chosen = resolved(name, tokenizer_run)
+  loop = config_lib.build(LoopOptions, chosen["loop"], "config.loop")
+  optimizer = config_lib.build(optim.Optimizer, chosen["optimizer"], "config.optimizer").build(
+    loop.num_steps
+  )
+  what = experiment.make(chosen)
+  create = lambda: TrainState.create(
+    {**what.task.init(jax.random.key(0), what.example()), **what.frozen()}, optimizer
+  )
+  state = jax.eval_shape(create)
+  size = chosen["batch_size"]
+  batch = {
+    key: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype) for key, x in what.example().items()
+  } | {"weight": jax.ShapeDtypeStruct((size,), np.float32)}
+  step = make_train_step(
+    what.task, optimizer, ema_decay=chosen["ema_decay"], seed=chosen["seed"], mesh=make_mesh(size)
+  )
+  after, metrics = jax.eval_shape(step, state, batch)
+  assert shapes_of(after) == shapes_of(state)
+  assert all(mean.total.shape == () and mean.weight.shape == () for mean in metrics.values())
+  assert {"loss", "gradient_norm"} <= metrics.keys()
+  numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(state.params))
+  if "tiny" in name:
+    assert numbers < 200_000
+  else:
+    assert 500_000 < numbers < 10_000_000
+  if name in TOKENIZERS:
+    grid = jax.eval_shape(
+      lambda variables, image: what.task.model.apply(variables, image, method="encode"),
+      state.ema_variables,
+      batch["image"],
+    )
+    assert grid.shape == (size, 8, 8)  # 64 tokens for 64 × 64 pixels
+    assert what.task.model.quantizer.codebook_size == (1000 if "fsq" in name else 512)
+
+
+@pytest.mark.usefixtures("noise")
+@pytest.mark.parametrize("name", TOKENIZERS + PRIORS)
+def test_other_data_is_learnt_by_the_same_task(name, request):
+  tokenizer_run = request.getfixturevalue("tokenizer_run") if name in PRIORS else None
+  drawings, shapes, folder = (
+    experiment.make(resolved(f"{name},{data}", tokenizer_run))
+    for data in ("openmoji", "shapes", "folder")
+  )
+  assert drawings.task == shapes.task == folder.task
+  assert shapes_of(drawings.example()) == shapes_of(shapes.example()) == shapes_of(folder.example())
+  assert drawings.config["data"]["name"] == "openmoji"
+
+
+@pytest.mark.parametrize("name", TOKENIZERS + PRIORS)
+def test_config_is_data_and_survives_json(name, tmp_path):
+  chosen = config(name)
+  config_lib.save(tmp_path, chosen)
+  config_lib.save(tmp_path, chosen)  # tuples have become lists: still the same config
+  assert config_of(tmp_path)["task"] == ("prior" if name in PRIORS else "tokenizer")
+
+
+@pytest.mark.parametrize("name", ["vqvae", "prior"])
+def test_defaults_are_the_first_words(name):
+  words = {"vqvae": "fsq,conv,openmoji,full", "prior": "openmoji,full"}[name]
+  assert config(name) == config(f"{name}:{words}")
+  assert config(name) == config(f"{name}:{','.join(reversed(words.split(',')))}")
+  assert config(f"{name}:tiny") == config(f"{name}:tiny,openmoji")
+
+
+# --- two real steps ---
+
+
+def check_two_steps(workdir) -> None:
+  lines = metrics_of(workdir)
+  assert [line["step"] for line in lines if "loss" in line] == [1, 2]
+  losses = [line["loss"] for line in lines if "loss" in line]
+  assert all(math.isfinite(loss) for loss in losses)
+  assert losses[0] != losses[1]
+  assert (workdir / "checkpoints" / "2" / "manifest.sha256").exists()
+  saved = config_of(workdir)
+  assert len(saved["data_fingerprint"]) == 64
+
+
+def test_two_steps_tokenizer_ema(tokenizer_run):
+  check_two_steps(tokenizer_run)
+  (line,) = [line for line in metrics_of(tokenizer_run) if "val/psnr" in line]
+  assert line["step"] == 2
+  assert 0 < line["val/psnr"] < 30
+  assert -1 <= line["val/ssim"] <= 1
+  assert 1 / 512 <= line["val/codebook_usage"] <= 1
+  assert 1 <= line["val/perplexity"] <= 512 * line["val/codebook_usage"] + 1e-6
+
+
+def test_two_steps_prior(prior_run):
+  check_two_steps(prior_run)
+  (line,) = [line for line in metrics_of(prior_run) if "val/nll" in line]
+  # It has hardly learnt: about as good as any code for any token.
+  assert abs(line["val/nll"] - math.log(512)) < 2
+  assert abs(line["train/nll"] - math.log(512)) < 2
+  assert [path.name for path in (prior_run / "samples").iterdir()] == ["0000002.png"]
+  saved = config_of(prior_run)
+  assert saved["tokenizer_model"]["quantizer"]["name"] == "ema"
+
+
+@pytest.mark.parametrize("network", ["conv", "vit"])
+def test_two_steps_tokenizer_fsq(network, tmp_path):
+  check_two_steps(train(tmp_path, f"vqvae:fsq,{network},shapes,tiny"))
+
+
+def test_two_steps_openmoji(tmp_path):
+  # The drawings are rendered here, so few languages and the small subset.
+  changes = {"data.languages": ("en",), "data.subset": "concepts", "data.image_size": 32}
+  check_two_steps(train(tmp_path, "vqvae:ema,vit,openmoji,tiny", **changes))
+  assert "OpenMoji" in config_of(tmp_path)["attribution"]
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+  ("arg", "message"),
+  [
+    ("fqs", "'fqs' is not an argument of this config. Did you mean 'fsq'?"),
+    ("shape", "'shape' is not an argument of this config. Did you mean 'shapes'?"),
+    ("fsq,ema", "'fsq' and 'ema' are both given: choose one quantizer."),
+    ("tiny,tiny", "'tiny' and 'tiny' are both given: choose one size."),
+    ("fsq ema", "'fsq ema' is not an argument of this config."),
+  ],
+)
+def test_unknown_arguments_are_named(arg, message):
+  with pytest.raises(UsageError) as error:
+    config(f"vqvae:{arg}")
+  assert message in str(error.value)
+
+
+def test_an_argument_unlike_all_lists_those_known():
+  with pytest.raises(UsageError, match=r"Known: openmoji, shapes, folder, full, tiny\."):
+    config("prior:zzz")
+
+
+def test_empty_words_are_no_words():
+  assert common.parse("", size=("full", "tiny")) == {"size": "full"}
+  assert common.parse(",tiny,", size=("full", "tiny")) == {"size": "tiny"}
+
+
+@pytest.mark.usefixtures("noise")
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"task": "tokeniser"}, "config.task is 'tokeniser': must be 'tokenizer' or 'prior'"),
+    ({"data.image_size": 60}, "config.data.image_size is 60: must be a multiple of 8"),
+    ({"model.network.name": "unet"}, "config.model.network.name is 'unet': must be one of 'conv'"),
+    ({"model.quantizer.name": "vq"}, "config.model.quantizer.name is 'vq': must be one of 'fsq'"),
+    ({"model.network.name": "vit"}, "config.model.network.blocks is not an option"),
+    ({"model.network.blocks": 1.5}, "config.model.network.blocks is 1.5: must be int"),
+    ({"model.network.channels": ("a",)}, "config.model.network.channels[0] is 'a': must be int"),
+    ({"loss.l1_weight": "much"}, "config.loss.l1_weight is 'much': must be float"),
+  ],
+)
+def test_options_that_cannot_work_are_named(changes, message):
+  chosen = config("vqvae:tiny")
+  for path, value in changes.items():
+    section = chosen
+    *parents, last = path.split(".")
+    for parent in parents:
+      section = section[parent]
+    section[last] = value
+  with pytest.raises(UserError) as error:
+    experiment.make(chosen)
+  assert message in str(error.value)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("noise")
+def test_options_of_a_prior_that_cannot_work_are_named(tokenizer_run, prior_run):
+  def complaint(**changes) -> str:
+    with pytest.raises(UserError) as error:
+      experiment.make(config("prior:shapes,tiny", **{"tokenizer": str(tokenizer_run)} | changes))
+    return str(error.value)
+
+  assert "config.tokenizer is empty: must be the workdir of" in complaint(tokenizer="")
+  assert "holds no run" in complaint(tokenizer=str(tokenizer_run / "nowhere"))
+  assert "is a prior of 64-pixel images" in complaint(tokenizer=str(prior_run))
+  assert "tokenizer of 32-pixel images" in complaint(**{"data.image_size": 32})
+  assert "config.model.heads is 3: must divide" in complaint(**{"model.heads": 3})
+  assert "vocab_size 2" in complaint(**{"text.vocab_size": 2})

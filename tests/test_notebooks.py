@@ -1,0 +1,65 @@
+"""The notebooks run from the first cell to the last, and are kept clean."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def read(path: Path):
+  return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook) -> list:
+  return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def run(path: Path, repository: Path):
+  """Executes a notebook from the root of the checkout; returns it with its outputs."""
+  notebook = read(path)
+  client = NotebookClient(
+    notebook,
+    # Not by TCP, over which anybody on the machine could listen.
+    km=AsyncKernelManager(kernel_name="python3", transport="ipc"),
+    timeout=120,
+    resources={"metadata": {"path": str(repository)}},
+  )
+  client.execute()
+  return notebook
+
+
+def outputs(notebook, kind: str) -> list:
+  return [o for cell in code_cells(notebook) for o in cell.outputs if o.output_type == kind]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_kept_without_outputs_and_defines_nothing(path):
+  notebook = read(path)
+  nbformat.validate(notebook)
+  assert notebook.metadata.kernelspec.name == "python3"
+  for cell in code_cells(notebook):
+    assert cell.outputs == []
+    assert cell.execution_count is None
+    assert not re.search(r"^\s*[!%](?!matplotlib inline$)", cell.source, re.MULTILINE)
+    tree = ast.parse(cell.source.replace("%matplotlib inline", ""))
+    kinds = {type(node) for node in ast.walk(tree)}
+    assert not kinds & {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda}
+
+
+def test_codebook_latents(tokenizer_run, repository, monkeypatch):
+  monkeypatch.setenv("JAXT2I_WORKDIR", str(tokenizer_run))
+  notebook = run(FOLDER / "03_codebook_latents.ipynb", repository)
+  text = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stdout")
+  assert "512 codes, 8×8 tokens an image" in text
+  assert "val: 16 images" in text
+  figures = [o for kind in ("execute_result", "display_data") for o in outputs(notebook, kind)]
+  assert ["image/png" in figure.data for figure in figures] == [True] * 5
+  errors = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stderr")
+  assert "Warning" not in errors

@@ -1,0 +1,120 @@
+"""Killed with SIGKILL and started again by the same command, a run ends in the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxt2i.checkpoints import read_arrays
+from tests.runs import metrics_of, train
+
+KEYS = ("step", "params", "ema_params", "collections", "opt_state")
+LOOP = {"loop.num_steps": 40, "loop.log_every": 1, "loop.eval_every": 20, "loop.checkpoint_every": 5}
+KILL_AT = 7
+
+
+def start(repository: Path, workdir: Path, name: str, changes: dict) -> subprocess.Popen:
+  """Starts `python -m jaxt2i.main` as a user would."""
+  command = [sys.executable, "-m", "jaxt2i.main", f"--config=configs/{name.replace(':', '.py:')}"]
+  command += [f"--workdir={workdir}"]
+  command += [f"--config.{path}={value}" for path, value in changes.items()]
+  return subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+
+
+def logged(workdir: Path) -> int:
+  """Number of lines in metrics.jsonl."""
+  try:
+    return (workdir / "metrics.jsonl").read_bytes().count(b"\n")
+  except FileNotFoundError:
+    return 0
+
+
+def kill_on_the_way(process: subprocess.Popen, workdir: Path) -> None:
+  """Kills a run as soon as it has logged some steps."""
+  deadline = time.monotonic() + 240
+  while logged(workdir) < KILL_AT:
+    assert process.poll() is None, process.communicate()[1]
+    assert time.monotonic() < deadline, "no step was logged"
+    time.sleep(0.001)
+  os.kill(process.pid, signal.SIGKILL)
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL, "it finished first: make the run longer"
+
+
+def assert_same_run(workdir: Path, reference: Path) -> None:
+  """Same last state, bit for bit, and the same metrics with each step once."""
+  step, arrays = read_arrays(workdir, KEYS)
+  reference_step, expected = read_arrays(reference, KEYS)
+  assert step == reference_step == LOOP["loop.num_steps"]
+  assert jax.tree.structure(arrays) == jax.tree.structure(expected)
+  different = [
+    jax.tree_util.keystr(path)
+    for (path, a), b in zip(
+      jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(expected), strict=True
+    )
+    if a.dtype != b.dtype or a.tobytes() != b.tobytes()
+  ]
+  assert not different
+  lines = metrics_of(workdir)
+  assert [line["step"] for line in lines if "loss" in line] == list(range(1, step + 1))
+  assert lines == metrics_of(reference)
+
+
+def test_tokenizer_resumes_bit_for_bit(tmp_path, repository):
+  # EMA quantizer: the codebook, its counts and the revival of dead codes have to come back too.
+  name, changes = "vqvae:ema,shapes,tiny", LOOP
+  reference = train(tmp_path / "whole", name, **changes)
+  workdir = tmp_path / "killed"
+  kill_on_the_way(start(repository, workdir, name, changes), workdir)
+  assert (workdir / "lock").exists()  # of a dead process
+  saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
+  assert saved < LOOP["loop.num_steps"]
+  again = start(repository, workdir, name, changes)
+  _, log = again.communicate(timeout=240)
+  assert again.returncode == 0, log
+  assert f"going on from step {saved} of" in log
+  assert_same_run(workdir, reference)
+  _, arrays = read_arrays(workdir, ("collections",))
+  assert set(arrays["collections"]["codebook"]) == {"codes", "count", "total"}
+
+
+def test_prior_resumes_bit_for_bit(tmp_path, repository, tokenizer_run):
+  # Dropout, dropped captions and captions drawn at random continue as if nothing had happened.
+  name = "prior:shapes,tiny"
+  changes = {"tokenizer": str(tokenizer_run), "model.dropout": 0.1, **LOOP}
+  reference = train(tmp_path / "whole", name, **changes)
+  workdir = tmp_path / "killed"
+  kill_on_the_way(start(repository, workdir, name, changes), workdir)
+  train(workdir, name, **changes)
+  assert_same_run(workdir, reference)
+  written = [sorted((run / "samples").iterdir()) for run in (workdir, reference)]
+  assert [path.name for path in written[0]] == ["0000020.png", "0000040.png"]
+  assert [path.read_bytes() for path in written[0]] == [path.read_bytes() for path in written[1]]
+
+
+def test_a_finished_run_stays_as_it_is(tokenizer_run):
+  def state() -> tuple:
+    return metrics_of(tokenizer_run), read_arrays(tokenizer_run, KEYS)
+
+  lines, (step, arrays) = state()
+  train(tokenizer_run, "vqvae:ema,shapes,tiny")
+  again, (step_again, arrays_again) = state()
+  assert (again, step_again) == (lines, step)
+  jax.tree.map(np.testing.assert_array_equal, arrays_again, arrays)
+
+
+def test_another_config_is_refused_and_named(tokenizer_run):
+  from jaxt2i.errors import UserError
+
+  with pytest.raises(UserError) as error:
+    train(tokenizer_run, "vqvae:ema,shapes,tiny", **{"optimizer.b2": 0.5})
+  message = str(error.value)
+  assert "config.optimizer.b2 = 0.99, this one has 0.5" in message
+  assert "choose another --workdir" in message
+  assert "\n" not in message
