@@ -15,6 +15,9 @@ INSTALL_REQUIRES = [
   "numpy>=2.0,<3",
   "scipy>=1.14,<2",
   "jaxtyping>=0.3.4,<0.4",
+  # Pictures and figures
+  "matplotlib>=3.10,<4",
+  "pillow>=12.3",
   # Configs, flags, metrics
   "absl-py>=2.1,<3",
   "clu==0.0.12",  # writers.py stands in for one of its modules
@@ -24,7 +27,6 @@ INSTALL_REQUIRES = [
   "array_record>=0.8,<0.9",
   "grain>=0.2.18,<0.3",
   "msgpack>=1.1,<2",
-  "pillow>=12.3",
   "tensorflow-datasets>=4.9.10,<5",  # runs without TensorFlow
   "tokenizers>=0.22,<0.24",
   # The drawings (data under CC BY-SA 4.0), their names, and what renders them
@@ -35,7 +37,6 @@ INSTALL_REQUIRES = [
 
 NOTEBOOKS = [
   "ipykernel>=6.29",
-  "matplotlib>=3.10,<4",
   "nbclient>=0.10",
   "nbformat>=5.10",
   "scikit-learn>=1.6,<2",

@@ -22,7 +22,7 @@ def prepare(task: Task, config: Mapping[str, Any], batch: Batch) -> Prepared:
   optimizer = config_lib.build(optim.Optimizer, config["optimizer"], "config.optimizer").build(
     config["loop"]["num_steps"]
   )
-  variables = task.init(jax.random.key(config["seed"]), batch)
+  variables = jax.jit(task.init)(jax.random.key(config["seed"]), batch)
   state = jax.device_put(TrainState.create(variables, optimizer), replicated(mesh))
   step_fn = make_train_step(
     task, optimizer, ema_decay=config["ema_decay"], seed=config["seed"], mesh=mesh

@@ -71,7 +71,7 @@ def _peer(size: str) -> Prepared:
   config = sized_config(size)
   model = Prior(**model_options(config), max_length=config.text.max_length)
   loss = partial(prior_loss, model, condition_dropout=config.loss.condition_dropout)
-  step = TrainStep.of(model, loss, config)
+  step = TrainStep(model, loss, config)
   tokens = torch.from_numpy(_tokens()).long().flatten(1)
   text = torch.from_numpy(captions(config, BATCH)).long()
   return Prepared(lambda: step(tokens, text), sum(p.numel() for p in model.parameters()))

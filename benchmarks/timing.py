@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 from jaxt2i.errors import UserError
 
@@ -141,7 +142,7 @@ def _seconds(step: Callable[[], object]) -> float:
   return time.perf_counter() - start
 
 
-def _receive(connection: Connection, name: str) -> object:
+def _receive(connection: Connection, name: str) -> Any:
   try:
     return connection.recv()
   except EOFError as error:

@@ -45,8 +45,8 @@ def _peer(network: str) -> Prepared:
 
   torch.set_num_threads(num_cores())
   config = vqvae.get_config(f"fsq,{network}")
-  model = Tokenizer(config.model, config.data.image_size).to(memory_format=torch.channels_last)
+  model = Tokenizer(config.model, config.data.image_size)
   loss = partial(tokenizer_loss, model, l1_weight=config.loss.l1_weight)
-  step = TrainStep.of(model, loss, config)
+  step = TrainStep(model, loss, config)
   image = torch.from_numpy(_images(config))
   return Prepared(lambda: step(image), sum(p.numel() for p in model.parameters()))

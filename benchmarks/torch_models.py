@@ -22,6 +22,7 @@ class Conv(nn.Conv2d):
 
   def __init__(self, channels_in: int, channels_out: int):
     super().__init__(channels_in, channels_out, 3, padding=1)
+    self.weight = nn.Parameter(self.weight.detach().to(memory_format=torch.channels_last))
 
   def forward(self, x: Tensor) -> Tensor:
     return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -188,6 +189,11 @@ class ViTDecoder(nn.Module):
 
 class FSQ(nn.Module):
   """Finite scalar quantisation (arXiv 2309.15505)."""
+
+  half_range: Tensor
+  offset: Tensor
+  shift: Tensor
+  half_width: Tensor
 
   def __init__(self, levels: tuple[int, ...]):
     super().__init__()

@@ -122,7 +122,7 @@ class Prior(nn.Module):
     self.embed = nn.Embedding(codebook_size + 1, width)
     self.rows = nn.Parameter(0.02 * torch.randn(grid[0], 1, width))
     self.columns = nn.Parameter(0.02 * torch.randn(1, grid[1], width))
-    self.blocks = nn.ModuleList(DecoderBlock(width, heads, dropout) for _ in range(layers))
+    self.blocks: Any = nn.ModuleList(DecoderBlock(width, heads, dropout) for _ in range(layers))
     self.norm = nn.RMSNorm(width, eps=EPSILON)
     self.head = nn.Linear(width, codebook_size, bias=False)
 
@@ -139,7 +139,7 @@ class Prior(nn.Module):
     features, mask = self.text_encoder(text)
     batch, heads = len(text), self.blocks[0].heads
     shape = (len(self.blocks), batch, heads, self.num_tokens, features.shape[-1] // heads)
-    read: Any = [block.text_keys_values(features) for block in self.blocks]
+    read = [block.text_keys_values(features) for block in self.blocks]
     text_keys_values = [(k.contiguous(), v.contiguous()) for k, v in read]
     positions = self._positions()
     return Cache(torch.zeros(shape), torch.zeros(shape), text_keys_values, mask, positions)

@@ -16,9 +16,9 @@ PROMPTS = {
   "openmoji": ("red heart", "rocket", "penguin", "red apple", "cactus", "guitar", "fish", "house"),
   "shapes": (
     "large red star left of small blue heart",
-    "small green circle above large yellow square",
-    "large purple triangle below small red circle",
-    "small blue square right of large green heart",
+    "small yellow circle above large green square",
+    "large red heart left of small blue star",  # these pairs never occur in training
+    "small green circle above large purple triangle",
   ),
   "folder": ("",),
 }
@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.data = common.data(chosen["data"], chosen["size"])
   config.text = dict(vocab_size=256 if tiny else 4096, max_length=16)
   config.prompts = PROMPTS[chosen["data"]]
-  config.loss = dict(condition_dropout=0.1, label_smoothing=0.0)
+  config.loss = dict(condition_dropout=0.1, label_smoothing=0.0, token_dropout=0.0)
   config.optimizer.learning_rate = 1e-3
   config.model = dict(width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
   if tiny:

@@ -1,5 +1,6 @@
 """Pictures for people: labelled grids, and PNGs that carry what made them."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def labelled_grid(rows: UInt8[np.ndarray, "P n H W 3"], labels: Sequence[str]) -
   """
   count, n, height, width, _ = rows.shape
   scale = max(1, -(-MIN_SIDE // height))
-  font = ImageFont.load_default(LABEL_SIZE)
+  font = _font()
   cell_width = n * (scale * width + MARGIN) + MARGIN
   texts = [_wrapped(label, font, cell_width - 2 * MARGIN) for label in labels]
   line = LABEL_SIZE + 4
@@ -45,6 +46,14 @@ def labelled_grid(rows: UInt8[np.ndarray, "P n H W 3"], labels: Sequence[str]) -
   return grid
 
 
+def _font() -> ImageFont.FreeTypeFont:
+  """DejaVu Sans as Matplotlib ships it: Pillow's own font has no letters with accents."""
+  package = importlib.util.find_spec("matplotlib")  # found, not imported: that takes a second
+  folders = (package.submodule_search_locations if package else None) or [""]
+  path = Path(folders[0]) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+  return ImageFont.truetype(path, LABEL_SIZE)
+
+
 def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> None:
   """Writes a PNG with text chunks, e.g. prompt, seed, attribution."""
   info = PngInfo()
@@ -55,9 +64,7 @@ def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> Non
   image.save(path, pnginfo=info)
 
 
-def _wrapped(
-  text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> list[str]:
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
   """Lines no wider than `width` pixels, at most three; a longer text ends in an ellipsis."""
   lines = [""]
   for word in text.split():

@@ -47,8 +47,8 @@ RECIPES = {
     tokenizer="ema,openmoji",
     prior="openmoji",
     prior_options=("--config.data.subset=concepts",),
-    tokenizer_steps=160,
-    prior_steps=240,
+    tokenizer_steps=90,
+    prior_steps=170,
     prompts=(
       *("red heart", "rocket", "penguin", "red apple", "guitar", "fish", "house", "umbrella"),
       *("corazón rojo", "fusée", "pinguim", "maçã vermelha"),
@@ -69,9 +69,14 @@ RECIPES = {
     prior_steps=340,
     prompts=(
       "large red star left of small blue heart",
-      "small green circle above large yellow square",
-      "large purple triangle below small red circle",
-      "small blue square right of large green heart",
+      "small yellow circle above large green square",
+      "large black circle right of small purple cross",
+      "small red triangle below small green star",
+      # Every scene from here on has colours on shapes that never wear them in training.
+      "large red heart left of small blue star",
+      "small green circle above large purple triangle",
+      "large yellow square right of small red cross",
+      "small black cross below large green heart",
     ),
     split="compositional",
     note=(

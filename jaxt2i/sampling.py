@@ -119,6 +119,6 @@ def sample_tokens(
     token = jax.vmap(partial(draw, options=options))(token_keys, logits)
     return (token, cache), token
 
-  first = jnp.zeros((batch,), jnp.int32)  # not looked at: position 0 sees BOS
+  first = jnp.zeros((batch,), jnp.int32)  # not looked at: position 0 sees the blank
   _, tokens = jax.lax.scan(body, (first, cache), jnp.arange(prior.num_tokens))
   return tokens.T.reshape(batch, *prior.grid)

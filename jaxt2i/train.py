@@ -77,7 +77,7 @@ def make_train_step(
       collections={**state.collections, **output.updates},
       opt_state=opt_state,
     )
-    gradient_norm = Mean.of(optax.global_norm(gradients))
+    gradient_norm = Mean.of(optax.tree.norm(gradients))
     return new_state, {**output.metrics, "gradient_norm": gradient_norm}
 
   batch_sharding = NamedSharding(mesh, PartitionSpec("data"))

@@ -6,6 +6,7 @@ The fixtures hand out folders that all tests share: copy one before changing it.
 import importlib
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ def main_command(monkeypatch: pytest.MonkeyPatch, repository: Path):
     monkeypatch.setattr(sys, "argv", argv)  # ml_collections looks there for --config.x
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(repository)
-    return main.main(argv)
+    with warnings.catch_warnings():
+      # ml_collections imports config files in an old way.
+      warnings.filterwarnings("ignore", r"the load_module\(\)", DeprecationWarning)
+      return main.main(argv)
 
   return run
 

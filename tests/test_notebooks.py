@@ -6,8 +6,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -26,8 +26,9 @@ def run(path: Path, repository: Path):
   notebook = read(path)
   client = NotebookClient(
     notebook,
-    # Not by TCP, over which anybody on the machine could listen.
-    km=AsyncKernelManager(kernel_name="python3", transport="ipc"),
+    kernel_name="python3",
+    # Not over TCP, where others on the machine could listen; the kernel would warn of it.
+    config=Config(ConnectionFileMixin={"transport": "ipc"}),
     timeout=120,
     resources={"metadata": {"path": str(repository)}},
   )

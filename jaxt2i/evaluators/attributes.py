@@ -1,10 +1,12 @@
 """Does a prior draw what the caption says? Scored attribute by attribute on `shapes`."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
-from jaxt2i.data.records import Source
+from jaxt2i.data.records import Record, Source
 from jaxt2i.evaluators import shapes
 from jaxt2i.pipeline import Pipeline
 
@@ -14,7 +16,9 @@ class Attributes:
   """Draws one picture for the first caption of the first n scenes of a split and judges it.
 
   Shares of drawings with the colours, shapes, sizes of both objects, the relation, and everything
-  right; `judge_accuracy` is the judge's own, on the real renderings of the same scenes.
+  right. Two figures say how far these can be trusted: `judge_accuracy` is the share of the same
+  scenes' real renderings that the judge reads wholly right, `ceiling` that of the tokenizer's
+  reconstructions of them, which a perfect prior would reach.
   """
 
   source: Source
@@ -28,9 +32,18 @@ class Attributes:
     drawings = pipeline(
       [record.captions[0] for record in records], seed=self.seed, temperature=self.temperature
     )
-    scores = [
-      shapes.score(image, record.attributes)
-      for image, record in zip(drawings.images[:, 0], records, strict=True)
-    ]
-    means = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
-    return {**means, "judge_accuracy": shapes.judge_accuracy(records)["everything"]}
+    real = np.stack([record.image for record in records])
+    reconstructed = pipeline.decode(pipeline.encode(real))
+    return {
+      **_shares(drawings.images[:, 0], records),
+      "ceiling": _shares(reconstructed, records)["everything"],
+      "judge_accuracy": _shares(real, records)["everything"],
+    }
+
+
+def _shares(images: UInt8[np.ndarray, "n H W 3"], records: Sequence[Record]) -> dict[str, float]:
+  """Share of images with each attribute as its record says."""
+  scores = [
+    shapes.score(image, record.attributes) for image, record in zip(images, records, strict=True)
+  ]
+  return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}

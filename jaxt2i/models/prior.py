@@ -152,7 +152,7 @@ class Prior(nn.Module):
     h, w = self.grid
     normal = nn.initializers.normal(0.02)
     self.text_encoder = TextEncoder(self.vocab_size, self.width, self.text_layers, self.heads)
-    # The id after the last code is BOS, what the first position sees.
+    # The id after the last code is the blank, which the first position sees.
     self.embed = nn.Embed(self.codebook_size + 1, self.width)
     self.rows = self.param("rows", normal, (h, 1, self.width))
     self.columns = self.param("columns", normal, (1, w, self.width))
@@ -176,6 +176,11 @@ class Prior(nn.Module):
     self.head = nn.Dense(self.codebook_size, use_bias=False)
 
   @property
+  def blank(self) -> int:
+    """The id that stands for no token."""
+    return self.codebook_size
+
+  @property
   def num_tokens(self) -> int:
     return self.grid[0] * self.grid[1]
 
@@ -183,8 +188,8 @@ class Prior(nn.Module):
     self, tokens: Int[Array, "B N"], text: Int[Array, "B T"], *, train: bool
   ) -> Float[Array, "B N K"]:
     """Logits at every position, each seeing only the tokens before it (needs rng "dropout")."""
-    bos = jnp.full((tokens.shape[0], 1), self.codebook_size, tokens.dtype)
-    x = self.embed(jnp.concatenate([bos, tokens[:, :-1]], axis=1)) + self._positions()[None]
+    blank = jnp.full((tokens.shape[0], 1), self.blank, tokens.dtype)
+    x = self.embed(jnp.concatenate([blank, tokens[:, :-1]], axis=1)) + self._positions()[None]
     x, _ = self.blocks(x, self.text_encoder(text), train)
     return self.head(self.norm(x))
 
@@ -204,8 +209,8 @@ class Prior(nn.Module):
   def step(
     self, token: Int[Array, " B"], index: Int[Array, ""], cache: Cache
   ) -> tuple[Float[Array, "B K"], Cache]:
-    """Logits at position `index`, given the token before it (at 0: anything, BOS is used)."""
-    token = jnp.where(index == 0, self.codebook_size, token)
+    """Logits at position `index`, given the token before it (at 0: anything, it is not looked at)."""
+    token = jnp.where(index == 0, self.blank, token)
     x = (self.embed(token) + self._positions()[index][None])[:, None]
     (x, cache), _ = self.blocks.step((x, cache), jnp.arange(self.layers), index)
     return self.head(self.norm(x))[:, 0], cache

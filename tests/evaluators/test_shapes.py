@@ -57,14 +57,14 @@ def test_accuracy_on_real_renderings(records):
 
 @pytest.mark.parametrize(("sigma", "noise"), [(1.0, 0), (1.0, 15), (0.0, 25)])
 def test_accuracy_on_blurred_and_noisy_renderings(records, sigma, noise):
-  assert min(judge_accuracy(softened(records[::4], sigma, noise)).values()) >= 0.98
+  assert min(judge_accuracy(softened(records[::5], sigma, noise)).values()) >= 0.98
 
 
 @pytest.mark.parametrize("image_size", [32, 128])
 def test_accuracy_at_other_sizes(image_size):
   shapes = Shapes(image_size=image_size, num_train=1, num_val=1, num_test=1, seed=12)
-  accuracy = judge_accuracy(shapes.record("compositional", i) for i in range(25))
-  assert min(accuracy.values()) >= 0.96
+  accuracy = judge_accuracy(shapes.record("compositional", i) for i in range(10))
+  assert min(accuracy.values()) == 1
 
 
 def test_accuracy_counts_mistakes(records):
@@ -146,10 +146,10 @@ def test_specks_are_no_objects():
 
 
 def test_a_foreign_colour_is_unclear():
-  pink = np.asarray((255, 120, 200))
-  covered = coverage("star", (16, 32), 25, 64)[..., None]
+  teal = np.asarray((30, 200, 200))
+  covered = coverage("star", (16.0, 32.0), 25.0, 64)[..., None]
   image = picture(SCENE)
-  image[:, :32] = (255 - covered * (255 - pink))[:, :32].astype(np.uint8)
+  image[:, :32] = (255 - covered * (255 - teal))[:, :32].astype(np.uint8)
   seen = judge(image)
   assert seen is not None
   assert seen.first.colour == UNCLEAR

@@ -52,6 +52,7 @@ def test_depth_to_space_is_the_inverse(factor):
 
 def test_resblock_begins_as_the_identity_and_its_last_convolution_can_leave_it():
   x = normal(0, 2, 5, 4, 8)
+
   @jax.jit
   def run():
     params = ResBlock().init(jax.random.key(1), x)["params"]

@@ -109,9 +109,7 @@ def test_encoder_gets_the_gradient_of_the_decoder_at_the_codes():
       return jnp.mean(jnp.square(out.image - x))  # reconstruction alone
 
     # By hand: the decoder's gradient at z_q, pulled through the encoder as if z were z_q.
-    encode = lambda p: model.apply(
-      {"params": p}, x, method=lambda m, x: m.to_code(m.encoder(x))
-    )
+    encode = lambda p: model.apply({"params": p}, x, method=lambda m, x: m.to_code(m.encoder(x)))
     decode = lambda z_q: jnp.mean(
       jnp.square(model.decoder.apply({"params": params["decoder"]}, z_q) - x)
     )

@@ -1,0 +1,93 @@
+"""`jaxt2i evaluate`: the numbers of a run on a split, printed and written."""
+
+import json
+import math
+import shutil
+
+import pytest
+
+from jaxt2i import cli
+from tests.runs import config_of, metrics_of
+
+
+def evaluate(*arguments: str) -> int:
+  return cli.main(["evaluate", *arguments])
+
+
+def one_error_line(capsys) -> str:
+  captured = capsys.readouterr()
+  assert captured.out == ""
+  assert captured.err.startswith("jaxt2i: error: ")
+  assert captured.err.count("\n") == 1
+  return captured.err
+
+
+@pytest.fixture
+def copy(tmp_path):
+  """A copy of a shared run that a test may write to."""
+  return lambda run: shutil.copytree(run, tmp_path / run.name, symlinks=True)
+
+
+def test_a_tokenizer_is_measured_as_during_training(tokenizer_run, copy, capsys):
+  workdir = copy(tokenizer_run)
+  assert evaluate(f"--workdir={workdir}") == 0
+  out = capsys.readouterr().out
+  results = json.loads((workdir / "eval" / "val.json").read_text())
+  assert results["split"] == "val"
+  assert results["images"] == config_of(workdir)["data"]["num_val"]
+  last = metrics_of(workdir)[-1]
+  for name in ("psnr", "ssim", "codebook_usage", "perplexity"):
+    assert results[name] == pytest.approx(last[f"val/{name}"], rel=1e-5)
+    assert f"{results[name]:.4g}" in out
+  assert str(workdir / "eval" / "val.json") in out
+
+
+def test_a_prior_is_measured_on_any_split(prior_run, copy, capsys):
+  workdir = copy(prior_run)
+  assert evaluate(f"--workdir={workdir}", "--split=compositional", "--n=3") == 0
+  results = json.loads((workdir / "eval" / "compositional.json").read_text())
+  assert results["split"] == "compositional"
+  assert results["images"] == 16
+  last = metrics_of(workdir)[-1]
+  # As many training images as the split has: here as many as val has.
+  assert results["train_nll"] == pytest.approx(last["train/nll"], rel=1e-5)
+  assert math.isfinite(results["compositional_nll"])
+  assert results["compositional_nll"] != results["train_nll"]
+  assert 0 <= results["everything"] <= results["colours"] <= 1
+  assert results["judge_accuracy"] > 0.6  # of three scenes; measured well elsewhere
+  assert {"psnr", "ssim", "codebook_usage", "perplexity"} <= results.keys()
+
+
+@pytest.mark.parametrize("n", ["1", "0", "-5", "10001"])
+def test_too_few_or_too_many_pictures_are_refused(tokenizer_run, n, capsys):
+  assert evaluate(f"--workdir={tokenizer_run}", f"--n={n}") == 2
+  assert f"--n is {n}: must be from 2 to 10000" in one_error_line(capsys)
+
+
+def test_an_unknown_split_lists_those_known(tokenizer_run, capsys):
+  assert evaluate(f"--workdir={tokenizer_run}", "--split=test") == 1
+  assert "compositional, train, val" in one_error_line(capsys)
+
+
+def test_no_run_is_said_so(tmp_path, capsys):
+  assert evaluate(f"--workdir={tmp_path}") == 1
+  assert "holds no run" in one_error_line(capsys)
+
+
+def test_changed_data_is_said_so(tokenizer_run, copy, capsys):
+  workdir = copy(tokenizer_run)
+  saved = config_of(workdir)
+  saved["data_fingerprint"] = "0" * 64
+  (workdir / "config.json").write_text(json.dumps(saved))
+  assert evaluate(f"--workdir={workdir}") == 1
+  assert "has changed since training" in one_error_line(capsys)
+  assert not (workdir / "eval").exists()
+
+
+def test_an_unwritable_workdir_is_said_so(tokenizer_run, copy, capsys):
+  workdir = copy(tokenizer_run)
+  (workdir / "eval").write_text("a file where a folder should be")
+  assert evaluate(f"--workdir={workdir}") == 1
+  err = capsys.readouterr().err
+  assert err.startswith("jaxt2i: error: ")
+  assert err.count("\n") == 1

@@ -1,0 +1,83 @@
+"""Reconstruction over a split: equal to brute force, whatever the batches."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxt2i import data, metrics
+from jaxt2i.data.stream import eval_stream
+from jaxt2i.evaluators.reconstruction import Reconstruction
+from tests.runs import config
+
+
+def image_row(record, rng):
+  return {"image": record.image}
+
+
+@pytest.fixture(scope="module")
+def source():
+  return data.load("val", **config("vqvae:shapes,tiny")["data"])
+
+
+@pytest.fixture(scope="module")
+def evaluate(tokenizer_pipeline, source):
+  """The evaluator with batches of a size, or over batches given."""
+
+  def run(batch_size=32, batches=None):
+    rows = batches or (lambda: eval_stream(source, image_row, batch_size=batch_size))
+    return Reconstruction(tokenizer_pipeline.tokenizer, rows)(
+      tokenizer_pipeline.tokenizer_variables
+    )
+
+  return run
+
+
+def test_equals_brute_force_over_the_split(tokenizer_pipeline, source, evaluate):
+  real = np.stack([source[i].image for i in range(len(source))])
+  tokens = tokenizer_pipeline.encode(real)
+  fake = tokenizer_pipeline.decode(tokens)
+  psnr = [
+    10 * math.log10(1 / np.mean((a / 255.0 - b / 255.0) ** 2))
+    for a, b in zip(real, fake, strict=True)
+  ]
+  ssim = np.asarray(
+    metrics.ssim(jnp.asarray(real, jnp.float32) / 255, jnp.asarray(fake, jnp.float32) / 255)
+  )
+  counts = np.bincount(tokens.ravel(), minlength=512)
+  shares = counts[counts > 0] / tokens.size
+  results = evaluate()
+  assert results["psnr"] == pytest.approx(np.mean(psnr), rel=1e-5)
+  assert results["ssim"] == pytest.approx(float(ssim.mean()), abs=1e-5)
+  assert results["codebook_usage"] == np.mean(counts > 0)
+  assert results["perplexity"] == pytest.approx(math.exp(-np.sum(shares * np.log(shares))))
+  assert results.keys() == {"psnr", "ssim", "codebook_usage", "perplexity"}
+
+
+def test_does_not_depend_on_the_batch_size(evaluate, source):
+  assert len(source) % 7 != 0
+  small, large = evaluate(7), evaluate(32)
+  for name in small:
+    assert small[name] == pytest.approx(large[name], rel=1e-6, abs=1e-6), name
+
+
+def test_padding_does_not_count(evaluate, source):
+  def batches(padding):
+    image = np.stack([source[i].image for i in range(3)] + [padding] * 4)
+    return lambda: [{"image": image, "weight": np.float32([1, 1, 1, 0, 0, 0, 0])}]
+
+  black = evaluate(batches=batches(np.zeros((64, 64, 3), np.uint8)))
+  noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+  noisy = evaluate(batches=batches(noise))
+  assert black == noisy
+  assert math.isfinite(black["psnr"])
+
+
+def test_usage_is_of_the_whole_split_and_no_mean_of_batches(evaluate, source):
+  weight = np.ones(1, np.float32)
+  singles = [{"image": source[i].image[None], "weight": weight} for i in range(4)]
+  together = evaluate(batches=lambda: singles)
+  alone = [evaluate(batches=lambda single=single: [single]) for single in singles]
+  assert together["codebook_usage"] >= max(each["codebook_usage"] for each in alone)
+  assert together["psnr"] == pytest.approx(np.mean([each["psnr"] for each in alone]), rel=1e-5)

@@ -1,0 +1,195 @@
+"""`python -m jaxt2i.main` mistyped: one line, exit code 2 (usage) or 1 (failure), nothing lost."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.runs import config_of
+
+TINY = "--config=configs/vqvae.py:fsq,vit,shapes,tiny"
+PRIOR = "--config=configs/prior.py:shapes,tiny"
+
+
+@pytest.fixture
+def refused(main_command, capsys, tmp_path):
+  """Runs the command; checks code and form of the complaint and that nothing was left behind."""
+
+  def run(*arguments: str, code: int, workdir=tmp_path / "run") -> str:
+    existed = workdir.exists()
+    flags = [] if any(a.startswith("--workdir") for a in arguments) else [f"--workdir={workdir}"]
+    assert main_command(*arguments, *flags) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if not line.startswith("preparing data")]
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("jaxt2i: error: ")
+    assert "\\n" not in lines[0]  # nor a line break in disguise
+    if not existed:  # a config that never worked must not occupy the folder
+      assert not (workdir / "config.json").exists()
+    return lines[0]
+
+  return run
+
+
+@pytest.mark.parametrize(
+  ("argument", "words"),
+  [
+    ("--config.batchsize=3", ["batchsize", "did you mean 'batch_size'?"]),
+    ("--config.model.network.pach=4", ["pach", "did you mean 'patch'?"]),
+    ("--config.zzz=3", ["zzz"]),
+    ("--config.batch_size=abc", ["config.batch_size", "abc"]),
+    ("--config.batch_size=2.5", ["config.batch_size", "2.5"]),
+    ("--config.ema_decay=high", ["config.ema_decay", "high"]),
+    ("--workdr=x", ["workdr", "workdir"]),
+    ("stray", ["stray"]),
+  ],
+)
+def test_typing_errors(refused, argument, words):
+  line = refused(TINY, argument, code=2)
+  for word in words:
+    assert word in line
+
+
+@pytest.mark.parametrize(
+  ("flag", "words"),
+  [
+    ("--config=configs/vqvea.py", ["configs/vqvea.py"]),
+    ("--config=configs", ["configs"]),
+    ("--config=configs/vqvae.py:fsq,tinny", ["'tinny'", "did you mean 'tiny'?"]),
+    ("--config=configs/vqvae.py:fsq,ema", ["'fsq' and 'ema' are both given"]),
+    ("--config=configs/common.py", ["configs/common.py"]),
+    ("--config=README.md", ["README.md"]),
+  ],
+)
+def test_configs_that_are_none(refused, flag, words):
+  line = refused(flag, code=2)
+  for word in words:
+    assert word in line
+
+
+@pytest.mark.parametrize("arguments", [(), (TINY,), ("--workdir=somewhere",)])
+def test_config_and_workdir_are_needed(main_command, capsys, arguments):
+  assert main_command(*arguments) == 2
+  err = capsys.readouterr().err
+  assert "--config and --workdir are needed" in err
+  assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+  ("argument", "words"),
+  [
+    ("--config.batch_size=0", ["batch_size", "0"]),
+    ("--config.batch_size=-4", ["batch_size", "-4"]),
+    ("--config.seed=-1", ["seed", "-1"]),
+    ("--config.ema_decay=1.5", ["ema_decay", "1.5"]),
+    ("--config.ema_decay=nan", ["ema_decay", "nan"]),
+    ("--config.loop.num_steps=0", ["num_steps", "0"]),
+    ("--config.loop.log_every=3", ["multiple of log_every"]),
+    ("--config.optimizer.learning_rate=nan", ["learning_rate", "nan"]),
+    ("--config.optimizer.learning_rate=-1", ["learning_rate", "-1"]),
+    ("--config.optimizer.warmup_steps=-1", ["warmup_steps", "-1"]),
+    ("--config.data.image_size=68", ["image_size is 68", "multiple of 8"]),
+    ("--config.data.image_size=8", ["image_size"]),
+    ("--config.data.num_train=0", ["num_train", "0"]),
+    ("--config.data.name=shape", ["'shape'", "did you mean 'shapes'?"]),
+    ("--config.model.network.heads=3", ["heads", "3"]),
+    ("--config.model.network.layers=-1", ["layers", "-1"]),
+    ("--config.model.network.patch=0", ["patch", "0"]),
+    ("--config.task=prior", ["tokenizer"]),
+  ],
+)
+def test_values_that_cannot_work(refused, argument, words, monkeypatch):
+  from jaxt2i import train
+
+  monkeypatch.setattr(train, "train", lambda *args, **kwargs: pytest.fail("trained"))
+  line = refused(TINY, argument, code=2 if "image_size=8" not in argument else 1)
+  for word in words:
+    assert word in line
+
+
+def test_a_folder_without_photos(refused, tmp_path):
+  folder = "--config=configs/vqvae.py:folder,tiny"
+  assert "path" in refused(folder, code=1)
+  line = refused(folder, f"--config.data.path={tmp_path / 'absent'}", code=1)
+  assert "absent" in line
+
+
+def test_an_unwritable_workdir(refused, tmp_path):
+  (tmp_path / "file").write_text("precious")
+  line = refused(TINY, f"--workdir={tmp_path / 'file' / 'run'}", code=1)
+  assert "cannot be written" in line
+  assert "another workdir" in line
+  line = refused(TINY, f"--workdir={tmp_path / 'file'}", code=1)
+  assert "cannot be written" in line
+  assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_workdir_of_another_config(refused, tokenizer_run):
+  before = config_of(tokenizer_run)
+  arguments = ("--config=configs/vqvae.py:ema,shapes,tiny", "--config.data.seed=5")
+  line = refused(*arguments, code=1, workdir=tokenizer_run)
+  assert "config.data.seed = 0, this one has 5" in line
+  assert config_of(tokenizer_run) == before
+
+
+def test_a_workdir_of_another_task(refused, tokenizer_run):
+  line = refused(PRIOR, f"--config.tokenizer={tokenizer_run}", code=1, workdir=tokenizer_run)
+  assert "holds a run with config." in line
+
+
+def test_a_workdir_in_use(refused, tokenizer_run, tmp_path):
+  lock = {"host": os.uname().nodename, "pid": os.getpid(), "started": None}
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / "lock").write_text(json.dumps(lock))
+  line = refused(TINY, code=1)
+  assert f"in use by process {os.getpid()}" in line
+  assert (tmp_path / "run" / "lock").exists()
+
+
+def test_priors_without_a_tokenizer_that_fits(refused, tokenizer_run, prior_run, tmp_path):
+  assert "config.tokenizer is empty" in refused(PRIOR, code=2)
+  absent = f"--config.tokenizer={tmp_path / 'absent'}"
+  assert "holds no run" in refused(PRIOR, absent, code=1)
+  itself = f"--config.tokenizer={prior_run}"
+  assert "must be a tokenizer of 64-pixel images" in refused(PRIOR, itself, code=1)
+  trained = f"--config.tokenizer={tokenizer_run}"
+  line = refused(PRIOR, trained, "--config.data.image_size=32", code=1)
+  assert "64-pixel images: config.tokenizer must be a tokenizer of 32-pixel images" in line
+
+
+def test_a_tokenizer_without_a_checkpoint(refused, tokenizer_run, tmp_path):
+  half = tmp_path / "half"
+  half.mkdir()
+  (half / "config.json").write_text((tokenizer_run / "config.json").read_text())
+  assert "holds no checkpoint" in refused(PRIOR, f"--config.tokenizer={half}", code=1)
+
+
+def test_as_a_command(tmp_path, repository):
+  # In a process of its own nothing else reaches the terminal either, such as a late traceback.
+  command = [sys.executable, "-m", "jaxt2i.main", f"--workdir={tmp_path / 'run'}"]
+  done = subprocess.run([*command, PRIOR], cwd=repository, capture_output=True, text=True)
+  assert done.returncode == 2
+  assert done.stdout == ""
+  assert done.stderr.startswith("jaxt2i: error: config.tokenizer is empty")
+  assert done.stderr.count("\n") == 1
+
+
+def test_after_a_mistake_the_same_workdir_serves(main_command, tmp_path, capsys):
+  workdir = f"--workdir={tmp_path / 'run'}"
+  assert main_command(TINY, workdir, "--config.batch_size=0") in (1, 2)
+  assert main_command(TINY, workdir, "--config.optimizer.b1=0.8") == 0
+  assert config_of(tmp_path / "run")["optimizer"]["b1"] == 0.8
+
+
+def test_interrupted(main_command, monkeypatch, capsys, tmp_path):
+  from jaxt2i import main
+
+  def interrupt(config, workdir):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(main, "run", interrupt)
+  assert main_command(TINY, f"--workdir={tmp_path}") == 130
+  assert "the same command goes on" in capsys.readouterr().err

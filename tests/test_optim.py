@@ -1,0 +1,129 @@
+"""The optimiser against AdamW in NumPy, and the learning rate at its corners."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxt2i.models.prior import Prior
+from jaxt2i.optim import Optimizer
+
+DEFAULTS = dict(
+  learning_rate=0.1,
+  warmup_steps=10,
+  final_share=0.02,
+  b1=0.9,
+  b2=0.99,
+  weight_decay=0.0,
+  clip_norm=1.0,
+)
+
+
+@pytest.fixture(autouse=True)
+def _loose_dtypes():
+  with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power
+    yield
+
+
+def optimizer(**options):
+  return Optimizer(**{**DEFAULTS, **options})
+
+
+def test_learning_rate_at_start_end_of_warm_up_and_end():
+  schedule = optimizer().schedule(110)
+  rates = [float(schedule(step)) for step in (0, 5, 10, 60, 110, 500)]
+  middle = 0.1 * (0.02 + 0.98 / 2)  # half way down the cosine
+  np.testing.assert_allclose(rates, [0, 0.05, 0.1, middle, 0.002, 0.002], rtol=1e-5)
+
+
+def test_learning_rate_rises_then_falls():
+  schedule = optimizer().schedule(110)
+  rates = np.array([float(schedule(step)) for step in range(111)])
+  assert np.all(np.diff(rates[:11]) > 0)
+  assert np.all(np.diff(rates[10:]) < 0)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 12])
+def test_learning_rate_of_runs_shorter_than_the_warm_up(num_steps):
+  schedule = optimizer().schedule(num_steps)
+  rates = [float(schedule(step)) for step in range(num_steps + 1)]
+  assert np.all(np.isfinite(rates))
+  np.testing.assert_allclose(max(rates), 0.1, rtol=1e-5)  # reached half way at the latest
+  assert int(np.argmax(rates)) == num_steps // 2
+  np.testing.assert_allclose(rates[-1], 0.002, rtol=1e-5)
+
+
+def numpy_adamw(params, gradients, rates, *, b1, b2, decay, clip):
+  """Loshchilov & Hutter, arXiv 1711.05101, with gradients clipped to a global norm before."""
+  m = {name: 0.0 for name in params}
+  v = {name: 0.0 for name in params}
+  for t, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+    norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
+    for name, g in gradient.items():
+      g = g * min(1.0, clip / norm)
+      m[name] = b1 * m[name] + (1 - b1) * g
+      v[name] = b2 * v[name] + (1 - b2) * g**2
+      step = (m[name] / (1 - b1**t)) / (np.sqrt(v[name] / (1 - b2**t)) + 1e-8)
+      params[name] = params[name] - rate * (step + decay.get(name, 0) * params[name])
+  return params
+
+
+@pytest.mark.parametrize("clip", [0.5, 100.0])
+def test_updates_equal_adamw_in_numpy(clip):
+  rng = np.random.default_rng(0)
+  start = {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
+  # Of different lengths: a constant length would hide the clipping from Adam.
+  gradients = [{k: s * rng.normal(size=v.shape) for k, v in start.items()} for s in (3, 0.1, 9, 1)]
+  options = optimizer(weight_decay=0.3, clip_norm=clip, warmup_steps=2)
+  tx = options.build(8)
+  params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), start)
+  state = tx.init(params)
+  for gradient in gradients:
+    gradient = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradient)
+    updates, state = tx.update(gradient, state, params)
+    params = jax.tree.map(jnp.add, params, updates)
+  expected = numpy_adamw(
+    dict(start),
+    gradients,
+    [float(options.schedule(8)(step)) for step in range(4)],
+    b1=0.9,
+    b2=0.99,
+    decay={"kernel": 0.3},
+    clip=clip,
+  )
+  for name, value in expected.items():
+    np.testing.assert_allclose(params[name], value, atol=1e-4)
+
+
+def test_weight_decay_moves_kernels_and_embeddings_only():
+  prior = Prior(8, (1, 2), vocab_size=5, width=8, layers=2, heads=2, text_layers=1, dropout=0.0)
+  tokens, text = jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 3), jnp.int32)
+  shapes = jax.eval_shape(lambda: prior.init(jax.random.key(0), tokens, text, train=False))
+  params = jax.tree.map(lambda x: jnp.ones(x.shape), shapes["params"])
+  tx = optimizer(weight_decay=0.5, warmup_steps=0).build(10)
+  zero = jax.tree.map(jnp.zeros_like, params)  # no gradient: what moves is the decay
+  updates, _ = jax.jit(tx.update)(zero, tx.init(params), params)
+  decayed = set()
+  for path, update in jax.tree_util.tree_leaves_with_path(updates):
+    expected = -0.1 * 0.5 if path[-1].key in ("kernel", "embedding") else 0.0
+    np.testing.assert_allclose(update, np.full(update.shape, expected), rtol=1e-5)
+    decayed |= {jax.tree_util.keystr(path, simple=True, separator="/")} if expected else set()
+  assert {"head/kernel", "embed/embedding", "blocks/qkv/kernel"} <= decayed
+  # Scales of norms, though stacked over layers into a matrix, and positions are spared.
+  assert params["blocks"]["norm1"]["scale"].ndim == 2
+  spared = {"blocks/norm1/scale", "rows", "columns", "text_encoder/positions", "norm/scale"}
+  assert not spared & decayed
+
+
+def test_gradients_are_scaled_together_and_only_when_too_long():
+  tx = optimizer(clip_norm=1.0).build(10)
+  params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+
+  def first_moment(a, b):
+    gradient = {"a": jnp.array([a]), "b": jnp.array([b])}
+    _, state = tx.update(gradient, tx.init(params), params)
+    moments = jax.tree.leaves(state, is_leaf=lambda part: hasattr(part, "mu"))[0].mu
+    return [float(moments[name][0]) / 0.1 for name in ("a", "b")]  # 1 − b1
+
+  np.testing.assert_allclose(first_moment(30.0, 40.0), [0.6, 0.8], rtol=1e-5)
+  np.testing.assert_allclose(first_moment(0.3, 0.4), [0.3, 0.4], rtol=1e-5)
