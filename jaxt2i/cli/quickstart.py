@@ -4,14 +4,12 @@ import argparse
 from pathlib import Path
 
 from jaxt2i.errors import UsageError
-from jaxt2i.quickstart import RECIPES, quickstart
+from jaxt2i.quickstart import DATA, quickstart
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `jaxt2i quickstart`."""
-  parser.add_argument(
-    "--data", choices=sorted(RECIPES), default="openmoji", help="(default: openmoji)"
-  )
+  parser.add_argument("--data", choices=DATA, default="openmoji", help="(default: openmoji)")
   parser.add_argument(
     "--minutes", type=float, default=10, help="of training, on two CPU cores (default: 10)"
   )

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +25,12 @@ from jaxt2i.errors import UserError
 
 _log = logging.getLogger(__name__)
 _BACKGROUNDS = {"white": "#ffffff", "black": "#000000"}
-_SUBSETS = ("all", "concepts")
+# What is kept of the drawings, in growing order of what is left out; see openmoji_splits.
+_SUBSETS: Mapping[str, Callable[[Sequence[Drawing]], Sequence[Drawing]]] = {
+  "all": lambda drawings: drawings,
+  "concepts": openmoji_splits.concepts,
+  "basics": openmoji_splits.basics,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +40,7 @@ class OpenMoji:
   image_size: int  # pixels, 8 to 1024
   background: str  # "white" or "black" (outlines are black: they vanish there)
   languages: tuple[str, ...]  # of the captions; "en" gives two, others one each
-  subset: str  # "all", or "concepts": one drawing a concept (see openmoji_splits.concepts)
+  subset: str  # "all", "concepts" (one drawing a concept) or "basics" (the oldest of those)
 
   version: ClassVar[int] = 1
   attribution: ClassVar[str] = (
@@ -72,8 +77,7 @@ class OpenMoji:
     directory = svg_directory()
     names = sorted(path.stem for path in directory.glob("*.svg"))
     drawings, missing = openmoji_names.drawings(names, self.languages)
-    if self.subset == "concepts":
-      drawings = openmoji_splits.concepts(drawings)
+    drawings = _SUBSETS[self.subset](drawings)
     pngs = {d.image_id: self._render(directory / f"{d.image_id}.svg") for d in drawings}
     unique = without_duplicates(drawings, pngs)
     _log.info(

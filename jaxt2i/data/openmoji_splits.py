@@ -26,6 +26,12 @@ _NOT_CONCEPTS = (
   (0x20E3, 0x20E3),  # keycaps
 )
 
+_BASICS = (
+  (0x2600, 0x27BF),  # Miscellaneous Symbols, Dingbats
+  (0x1F300, 0x1F43F),  # Miscellaneous Symbols and Pictographs, up to the animals
+  (0x1F680, 0x1F6FF),  # Transport and Map Symbols
+)
+
 
 def combination(drawing: Drawing) -> tuple[str, ...]:
   """What is held out as a whole: (role, gender, tone) or (object, colour); () if neither."""
@@ -91,6 +97,15 @@ def concepts(drawings: Sequence[Drawing]) -> list[Drawing]:
     d
     for d in kept
     if "role" not in d.parts or has_gender_of_its_own(d.base) or d.image_id in chosen_ids
+  ]
+
+
+def basics(drawings: Sequence[Drawing]) -> list[Drawing]:
+  """Of the concepts the oldest blocks: sky, plants, food, animals, vehicles, signs; no people."""
+  return [
+    d
+    for d in concepts(drawings)
+    if "role" not in d.parts and any(low <= ord(d.emoji[0]) <= high for low, high in _BASICS)
   ]
 
 

@@ -209,7 +209,7 @@ class Prior(nn.Module):
   def step(
     self, token: Int[Array, " B"], index: Int[Array, ""], cache: Cache
   ) -> tuple[Float[Array, "B K"], Cache]:
-    """Logits at position `index`, given the token before it (at 0: anything, it is not looked at)."""
+    """Logits at position `index`, given the token before it (at 0: of no matter)."""
     token = jnp.where(index == 0, self.blank, token)
     x = (self.embed(token) + self._positions()[index][None])[:, None]
     (x, cache), _ = self.blocks.step((x, cache), jnp.arange(self.layers), index)

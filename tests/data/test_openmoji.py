@@ -121,6 +121,19 @@ def test_concepts_keep_the_neutral_form_wherever_its_file_name_sorts():
   assert kept == ["cook", "person running", "woman"]
 
 
+def test_basics_are_concepts_of_the_oldest_blocks_without_people(everything, concepts):
+  drawings, _ = openmoji_names.drawings(
+    [record.image_id for rows in everything.values() for record in rows], ("en",)
+  )
+  kept = {drawing.name for drawing in openmoji.openmoji_splits.basics(drawings)}
+  assert 400 < len(kept) < 600
+  assert kept <= {record.captions[0] for rows in concepts.values() for record in rows}
+  for name in ("red heart", "rocket", "penguin", "red apple", "guitar", "fish", "house", "cactus"):
+    assert name in kept
+  for name in ("cook", "woman", "person running", "grinning face", "yo-yo", "blue book"):
+    assert name not in kept
+
+
 def test_captions_of_one_drawing_in_the_order_of_languages():
   (cook,), _ = openmoji_names.drawings([COOK], ("fr", "en", "es"))
   assert cook.captions == (
