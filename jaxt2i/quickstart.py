@@ -29,6 +29,7 @@ class Recipe:
     tokenizer_steps, prior_steps: for each minute asked for, on two CPU cores.
     prompts: what is drawn.
     split: what is evaluated.
+    pictures: how many are drawn to measure.
     note: what a newcomer must know to read the pictures.
   """
 
@@ -39,6 +40,7 @@ class Recipe:
   prior_steps: int
   prompts: tuple[str, ...]
   split: str
+  pictures: int
   note: str
 
 
@@ -47,8 +49,8 @@ OPENMOJI = Recipe(
   prior="openmoji",
   # So few minutes are enough for some 450 drawings with English captions.
   prior_options=("--config.data.subset=basics", "--config.data.languages=('en',)"),
-  tokenizer_steps=90,
-  prior_steps=170,
+  tokenizer_steps=120,
+  prior_steps=160,
   prompts=(
     *("red heart", "rocket", "penguin", "red apple", "guitar", "fish", "house", "umbrella"),
     *("pizza", "sunflower", "whale", "sailboat"),
@@ -56,6 +58,7 @@ OPENMOJI = Recipe(
     *("cactus", "snowman", "key", "blue book"),
   ),
   split="val",
+  pictures=100,
   note=(
     "In so short a training known captions are recalled from memory, not understood: compare "
     "train_nll with val_nll. DATA=shapes shows a model that draws what it has never seen."
@@ -92,6 +95,7 @@ SHAPES = Recipe(
     "small black cross below large green heart",
   ),
   split="compositional",
+  pictures=200,
   note=(
     "The scenes of the split `compositional` have colour–shape pairs that never occurred in "
     "training: here the model draws what it has never seen."
@@ -148,7 +152,13 @@ def quickstart(data: str, minutes: float, workdir: Path) -> None:
   )
   _run(
     "4/4 measuring",
-    [*command, "evaluate", f"--workdir={prior}", f"--split={recipe.split}", "--n=200"],
+    [
+      *command,
+      "evaluate",
+      f"--workdir={prior}",
+      f"--split={recipe.split}",
+      f"--n={recipe.pictures}",
+    ],
   )
   logger.info("\n%s\n", recipe.note)
   logger.info("Pictures: %s", pictures / "grid.png")

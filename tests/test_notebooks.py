@@ -7,7 +7,6 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -27,8 +26,6 @@ def run(path: Path, repository: Path):
   client = NotebookClient(
     notebook,
     kernel_name="python3",
-    # Not over TCP, where others on the machine could listen; the kernel would warn of it.
-    config=Config(ConnectionFileMixin={"transport": "ipc"}),
     timeout=120,
     resources={"metadata": {"path": str(repository)}},
   )

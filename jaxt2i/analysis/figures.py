@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
@@ -45,11 +46,10 @@ def code_usage(counts: Int[np.ndarray, "K"]) -> Figure:
   shares = np.sort(counts[counts > 0])[::-1] / counts.sum() * 100
   left.plot(np.arange(1, used + 1), shares, color=_ACCENT, linewidth=2)
   left.axhline(100 / size, color=_INK, linewidth=1, linestyle="--")
-  left.annotate("if all were used alike", (1, 100 / size), (4, -4), **_OFFSET, va="top")
+  left.annotate("if all were used alike", (size, 100 / size), (-4, 3), **_OFFSET)
   if used < size:
     left.axvspan(used + 0.5, size + 0.5, color=_ALARM, alpha=0.15, linewidth=0)
-    middle = ((used + size) / 2, shares.max())
-    left.annotate("never used", middle, color=_ALARM, ha="center", va="top")
+    left.annotate("never used", (size, shares.max()), (-4, 0), **{**_OFFSET, "color": _ALARM})
   left.set(yscale="log", xlim=(0, size + 1), title="Rank and frequency")
   left.yaxis.set_major_formatter("{x:g}")
   left.set(xlabel="rank of the code, commonest first", ylabel="share of all tokens (%)")
@@ -58,7 +58,8 @@ def code_usage(counts: Int[np.ndarray, "K"]) -> Figure:
   bars = right.bar(labels, heights, color=colors, width=0.9)
   right.bar_label(bars, fontsize=8)
   right.margins(y=0.1)  # room for the numbers
-  right.tick_params(axis="x", rotation=30)
+  for label in right.get_xticklabels():
+    label.set(rotation=35, horizontalalignment="right", rotation_mode="anchor", fontsize=9)
   right.set(xlabel="times used in the split", ylabel="number of codes", title="Histogram")
   figure.suptitle(
     f"{used} of {size} codes used ({metrics.usage(counts):.0%}), "
@@ -121,7 +122,7 @@ def atlas(
   top.imshow(_sheet(table, alone, np.ones(len(counts), bool)), interpolation="nearest")
   top.set_title("Alone: the middle of a grid that is filled with the code")
   bottom.imshow(_sheet(table, at_work, counts > 0), interpolation="nearest")
-  bottom.set_title("At work: the mean of what is drawn where the code stands in images")
+  bottom.set_title("At work: the mean of what is drawn where the code stands (grey: never used)")
   for ax in (top, bottom):
     _frame_only(ax)
     ax.set(xlabel="first axis of the map →", ylabel="second axis of the map →")
@@ -167,12 +168,18 @@ def code_map(
   return figure
 
 
-_OFFSET: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": _INK}
+_OFFSET: dict[str, Any] = {
+  "textcoords": "offset points",
+  "horizontalalignment": "right",
+  "fontsize": 9,
+  "color": _INK,
+}
 
 
 def _figure(width: float, height: float) -> Figure:
   """Of that size in inches."""
-  return Figure(figsize=(width, height), dpi=100, layout="constrained")
+  layout = ConstrainedLayoutEngine(wspace=0.06)
+  return Figure(figsize=(width, height), dpi=100, layout=layout)
 
 
 def _frame_only(ax: Axes) -> None:

@@ -1,6 +1,7 @@
 """The discrete latent space of a tokenizer as numbers: which codes, where, and what they draw."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -126,13 +127,14 @@ def project(
   return x @ axes, variances[::-1][:2] / variances.sum()
 
 
-def unroll(points: Float64[np.ndarray, "K 2"], columns: int) -> Int32[np.ndarray, "rows columns"]:
-  """Points of a plane as a full table in which neighbours stay near: indices, −1 in empty cells.
+def unroll(points: Float64[np.ndarray, "K 2"]) -> Int32[np.ndarray, "rows columns"]:
+  """Points of a plane as a table in which neighbours stay near: indices, −1 in empty cells.
 
   Sorted along the first axis and cut into columns, each of which is sorted along the second,
-  largest on top.
+  largest on top. About twice as wide as high.
   """
-  rows = -(-len(points) // columns)
+  rows = math.ceil(math.sqrt(len(points) / 2))
+  columns = math.ceil(len(points) / rows)
   table = np.full((rows, columns), -1, np.int32)
   order = np.argsort(points[:, 0], kind="stable")
   for column in range(columns):

@@ -140,14 +140,22 @@ def test_projection_ignores_where_unused_codes_lie_but_places_them():
 
 def test_unrolled_table_keeps_the_order_of_both_axes():
   points = np.random.default_rng(2).normal(size=(50, 2))
-  table = latents.unroll(points, columns=8)
-  assert table.shape == (7, 8)
-  np.testing.assert_array_equal(np.sort(table.ravel()), [-1] * 6 + list(range(50)))
+  table = latents.unroll(points)
+  assert table.shape == (5, 10)
+  np.testing.assert_array_equal(np.sort(table.ravel()), list(range(50)))
   filled = [column[column >= 0] for column in table.T]
   for left, right in itertools.pairwise(filled):
     assert points[left, 0].max() < points[right, 0].min()
   for column in filled:
     assert np.all(np.diff(points[column, 1]) < 0)
+
+
+def test_unrolled_table_leaves_only_the_end_of_its_last_column_empty():
+  table = latents.unroll(np.random.default_rng(2).normal(size=(45, 2)))
+  assert table.shape == (5, 9)
+  table = latents.unroll(np.random.default_rng(2).normal(size=(48, 2)))
+  assert table.shape == (5, 10)
+  assert np.argwhere(table < 0).tolist() == [[3, 9], [4, 9]]
 
 
 def test_worst_to_best_spans_the_values():

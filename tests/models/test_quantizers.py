@@ -234,21 +234,25 @@ def test_ema_who_receives_which_gradient(live, weight, train):
   def run(z, variables):
     return train_step(quantizer, variables, z)[0] if train else evaluate(quantizer, variables, z)
 
+  @jax.jit
+  def gradients(z, variables):
+    reconstruction = lambda z, v: jnp.sum(pull * run(z, v).z_q)
+    commitment = lambda z, v: run(z, v).loss
+    both = [jax.grad(loss, (0, 1))(z, variables) for loss in (reconstruction, commitment)]
+    return both, run(z, variables)
+
+  (of_reconstruction, of_commitment), out = gradients(z, live)
   # 1. Reconstruction reaches z unchanged, and the codebook not at all.
-  reconstruction = lambda z, v: jnp.sum(pull * run(z, v).z_q)
-  to_z, to_codebook = jax.jit(jax.grad(reconstruction, (0, 1)))(z, live)
-  np.testing.assert_array_equal(to_z, pull)
-  assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(to_codebook))
+  np.testing.assert_array_equal(of_reconstruction[0], pull)
+  assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(of_reconstruction[1]))
 
   # 2. Commitment: 2β(z − z_q)/numel to z, nothing to the codebook.
-  to_z, to_codebook = jax.jit(jax.grad(lambda z, v: run(z, v).loss, (0, 1)))(z, live)
   codes = np.asarray(live["codebook"]["codes"])
   z_q = codes[brute_force(z, codes)]
-  assert_close(to_z, 2 * weight * (np.asarray(z) - z_q) / z.size, 1e-7)
-  assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(to_codebook))
+  assert_close(of_commitment[0], 2 * weight * (np.asarray(z) - z_q) / z.size, 1e-7)
+  assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(of_commitment[1]))
 
   # β scales the term in the loss, not the one in the log, and no other term is there.
-  out = run(z, live)
   assert_close(out.loss, weight * np.mean((np.asarray(z) - z_q) ** 2), 1e-6)
   assert list(out.losses) == ["commitment"]
 
@@ -274,8 +278,11 @@ def test_ema_update_equals_the_closed_form_over_three_steps(live):
     assert_close(variables["codebook"]["codes"], codes, 1e-5)
 
 
+TWO_CODES = ema_quantizer(codebook_size=2, code_dim=1, codebook_decay=0.5, revival_threshold=0.4)
+
+
 def test_ema_code_goes_to_the_mean_of_its_latents():
-  quantizer = ema_quantizer(codebook_size=2, code_dim=1, codebook_decay=0.5)
+  quantizer = TWO_CODES
   variables = codebook_of([[-1.0], [1.0]], [1.0, 1.0])
   z = jnp.array([-3.0, -2.0, 4.0, 6.0]).reshape(1, 1, 4, 1)
   for step in range(40):
@@ -308,8 +315,11 @@ def is_row_of(codes, z):
   return np.any(np.all(np.isclose(codes[:, None], flat[None], rtol=0, atol=1e-6), -1), 1)
 
 
+REVIVAL_ALONE = ema_quantizer(codebook_decay=1.0, revival_threshold=0.5)
+
+
 def test_ema_first_batch_initialises_the_codebook():
-  quantizer = ema_quantizer(codebook_decay=1.0, revival_threshold=0.1)  # 1: revival alone
+  quantizer = REVIVAL_ALONE
   z = 5 + normal(0, *SHAPE)
   fresh = quantizer.init(jax.random.key(0), z, train=False)
   out, variables = train_step(quantizer, fresh, z, key=1)
@@ -318,8 +328,8 @@ def test_ema_first_batch_initialises_the_codebook():
   assert len(np.unique(codes, axis=0)) > K // 2  # not one latent for all
   # The lookup of this very step already uses them.
   np.testing.assert_array_equal(out.tokens, brute_force(z, codes))
-  assert_close(variables["codebook"]["count"], np.full(K, 0.1), 1e-7)
-  assert_close(variables["codebook"]["total"], codes * 0.1, 1e-6)
+  assert_close(variables["codebook"]["count"], np.full(K, 0.5), 1e-7)
+  assert_close(variables["codebook"]["total"], codes * 0.5, 1e-6)
   # Reproducible by key, and another key draws other latents.
   np.testing.assert_array_equal(codes, train_step(quantizer, fresh, z, 1)[1]["codebook"]["codes"])
   other = np.asarray(train_step(quantizer, fresh, z, 2)[1]["codebook"]["codes"])
@@ -327,7 +337,7 @@ def test_ema_first_batch_initialises_the_codebook():
 
 
 def test_ema_reseeds_dead_codes_only(live):
-  quantizer = ema_quantizer(codebook_decay=1.0, revival_threshold=0.5)
+  quantizer = REVIVAL_ALONE
   dead = np.arange(K) % 3 == 0
   count = np.where(dead, 0.499, 0.501)
   before = codebook_of(live["codebook"]["codes"], count)
@@ -340,14 +350,13 @@ def test_ema_reseeds_dead_codes_only(live):
 
 
 def test_ema_revived_code_without_latents_dies_again():
-  quantizer = ema_quantizer(codebook_size=2, codebook_decay=0.9, revival_threshold=0.5)
-  z = jnp.zeros((1, 1, 4, D))  # identical latents: the first of equal codes wins them all
-  variables = codebook_of(np.zeros((2, D)), np.zeros(2))
-  _, variables = train_step(quantizer, variables, z)
-  assert_close(variables["codebook"]["count"], [0.9 * 0.5 + 0.1 * 4, 0.9 * 0.5], 1e-6)
-  _, variables = train_step(quantizer, variables, z + 1)
+  z = jnp.zeros((1, 1, 4, 1))  # identical latents: the first of equal codes wins them all
+  _, variables = train_step(TWO_CODES, codebook_of(np.zeros((2, 1)), np.zeros(2)), z)
+  assert_close(variables["codebook"]["count"], [0.5 * 0.4 + 0.5 * 4, 0.5 * 0.4], 1e-6)
+  _, variables = train_step(TWO_CODES, variables, z + 1)
   # Code 1 was re-seeded with a latent of the new batch, and this time wins.
-  assert_close(variables["codebook"]["codes"][1], np.ones(D), 1e-6)
+  assert_close(variables["codebook"]["codes"], [[0.0], [1.0]], 1e-6)
+  assert_close(variables["codebook"]["count"], [0.5 * 2.2, 0.5 * 0.4 + 0.5 * 4], 1e-6)
 
 
 def test_ema_collapsed_codebook_recovers():

@@ -16,7 +16,10 @@ K, GRID, VOCAB = 13, (2, 2), 9
 MODEL = Prior(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
 TOKENS = integers(0, 0, K, 4, *GRID)
 TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [2, 4, 8], [1, 1, PAD]])
+KEY = jax.random.key(0)
 BATCH = {"tokens": TOKENS, "text": TEXT}
+PLAIN = PriorTask(MODEL, condition_dropout=0.0, label_smoothing=0.0)
+BOTH = PriorTask(MODEL, condition_dropout=1.0, label_smoothing=0.2)
 
 
 @functools.cache
@@ -25,8 +28,8 @@ def variables():
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="train")
-def loss_of(task, variables, batch, key=None, *, train=True):
-  return task.loss(variables, batch, jax.random.key(0) if key is None else key, train=train)
+def loss_of(task, variables, batch, key=KEY, *, train=True):
+  return task.loss(variables, batch, key, train=train)
 
 
 @functools.cache
@@ -52,15 +55,26 @@ def test_init_makes_parameters_only():
   )
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_loss_is_the_mean_of_minus_log_p_in_nats(train):
-  out = loss_of(PriorTask(MODEL, 0.0, 0.0), variables(), BATCH, train=train)
-  expected = np.mean(nll_of(empty=False)[0])
+def check(out, expected):
   assert out.loss.shape == ()
   np.testing.assert_allclose(out.loss, expected, rtol=1e-5)
   means = metrics.compute(out.metrics)
   np.testing.assert_allclose([means["loss"], means["nll"]], expected, rtol=1e-5)
   assert out.updates == {}
+
+
+def test_loss_is_the_mean_of_minus_log_p_in_nats():
+  check(loss_of(PLAIN, variables(), BATCH, train=True), np.mean(nll_of(empty=False)[0]))
+
+
+def test_evaluation_neither_drops_captions_nor_smooths():
+  check(loss_of(BOTH, variables(), BATCH, train=False), np.mean(nll_of(empty=False)[0]))
+
+
+def test_condition_dropout_of_1_is_the_empty_caption():
+  out = loss_of(PriorTask(MODEL, 1.0, 0.0), variables(), BATCH, train=True)
+  check(out, np.mean(nll_of(empty=True)[0]))
+  assert abs(np.mean(nll_of(empty=True)[0]) - np.mean(nll_of(empty=False)[0])) > 1e-3
 
 
 def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
@@ -72,26 +86,14 @@ def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
   for (b, n), token in np.ndenumerate(np.asarray(TOKENS.reshape(4, -1))):
     target[b, n, token] += 1 - smoothing
   np.testing.assert_allclose(out.loss, np.mean(np.sum(target * all_nll, axis=-1)), rtol=1e-5)
-  # The metric stays comparable, and evaluation does not smooth.
+  # The metric stays comparable.
   np.testing.assert_allclose(metrics.compute(out.metrics)["nll"], np.mean(nll), rtol=1e-5)
-  evaluated = loss_of(PriorTask(MODEL, 0.0, smoothing), variables(), BATCH, train=False)
-  np.testing.assert_allclose(evaluated.loss, np.mean(nll), rtol=1e-5)
-
-
-def test_condition_dropout_of_1_is_the_empty_caption():
-  out = loss_of(PriorTask(MODEL, 1.0, 0.0), variables(), BATCH, train=True)
-  np.testing.assert_allclose(out.loss, np.mean(nll_of(empty=True)[0]), rtol=1e-5)
-  assert abs(np.mean(nll_of(empty=True)[0]) - np.mean(nll_of(empty=False)[0])) > 1e-3
-  # Not in evaluation.
-  evaluated = loss_of(PriorTask(MODEL, 1.0, 0.0), variables(), BATCH, train=False)
-  np.testing.assert_allclose(evaluated.loss, np.mean(nll_of(empty=False)[0]), rtol=1e-5)
 
 
 def test_condition_dropout_drops_whole_captions_as_often_as_asked():
   with_words, without = (np.mean(nll_of(empty)[0], axis=1) for empty in (False, True))
   task = PriorTask(MODEL, 0.3, 0.0)
 
-  @jax.jit
   def per_image(key):
     """The loss of each image: a weight of 1 for it alone, with the same key."""
     return jax.vmap(
@@ -99,82 +101,76 @@ def test_condition_dropout_drops_whole_captions_as_often_as_asked():
     )(jnp.eye(4))
 
   keys = jax.random.split(jax.random.key(0), 100)
-  losses = np.asarray(jax.lax.map(per_image, keys))  # [100, 4]
+  losses = np.asarray(jax.jit(jax.vmap(per_image))(keys))  # [100, 4]
   dropped = np.abs(losses - without) < 1e-4
   kept = np.abs(losses - with_words) < 1e-4
   assert np.all(dropped ^ kept)  # all of a caption or nothing of it
   # 400 draws: 3.5 standard deviations are 0.08.
   assert abs(np.mean(dropped) - 0.3) < 0.08
   assert len({tuple(row) for row in dropped}) > 5  # each image for itself
-  np.testing.assert_array_equal(losses[:2], [per_image(key) for key in keys[:2]])
+
+
+def weighing(*weight):
+  return {"weight": jnp.array(weight, jnp.float32)}
 
 
 def test_rows_of_weight_0_do_not_count_and_weights_weigh():
-  task = PriorTask(MODEL, 0.0, 0.0)
   per_image = np.mean(nll_of(empty=False)[0], axis=1)
-  weight = np.array([1.0, 0.5, 0.0, 0.0], np.float32)
-  out = loss_of(task, variables(), BATCH | {"weight": jnp.asarray(weight)}, train=False)
-  expected = np.sum(weight * per_image) / 1.5
-  np.testing.assert_allclose(out.loss, expected, rtol=1e-5)
+  out = loss_of(BOTH, variables(), BATCH | weighing(1, 0.5, 0, 0), train=False)
+  check(out, (per_image[0] + 0.5 * per_image[1]) / 1.5)
   for mean in out.metrics.values():
     np.testing.assert_allclose(mean.weight, 1.5)
-    np.testing.assert_allclose(mean.compute(), expected, rtol=1e-5)
-
-
-def test_padding_gives_no_gradient():
-  task = PriorTask(MODEL, 0.0, 0.0)
-  gradient = jax.jit(
-    jax.grad(lambda v, batch: task.loss(v, batch, jax.random.key(0), train=False).loss)
-  )
-  padded = gradient(variables(), BATCH | {"weight": jnp.array([1.0, 1.0, 0.0, 0.0])})
-  alone = gradient(variables(), {"tokens": TOKENS[:2], "text": TEXT[:2]})
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), padded, alone)
 
 
 def test_metrics_of_batches_add_up_to_those_of_the_whole():
-  task = PriorTask(MODEL, 0.0, 0.0)
-  parts = [
-    loss_of(
-      task,
-      variables(),
-      {"tokens": TOKENS[rows], "text": TEXT[rows], "weight": jnp.asarray(weight)},
-      train=False,
-    ).metrics
-    # 3 images, then 1 with padding: a mean of the two means would be another number.
-    for rows, weight in ((np.array([0, 1, 2]), np.ones(3)), (np.array([3, 3, 3]), np.eye(3)[0]))
-  ]
+  # 3 images, then 1 with padding: a mean of the two means would be another number.
+  parts = []
+  for rows, weight in (([0, 1, 2, 2], (1, 1, 1, 0)), ([3, 3, 3, 3], (1, 0, 0, 0))):
+    batch = {name: value[np.array(rows)] for name, value in BATCH.items()}
+    parts.append(loss_of(BOTH, variables(), batch | weighing(*weight), train=False).metrics)
   merged = metrics.compute(metrics.merge(*parts))
   expected = np.mean(nll_of(empty=False)[0])
   np.testing.assert_allclose([merged["nll"], merged["loss"]], expected, rtol=1e-5)
 
 
+@jax.jit
+@functools.partial(jax.value_and_grad, has_aux=True)
+def gradient_of(variables, batch):
+  out = PLAIN.loss(variables, batch, jax.random.key(0), train=True)
+  return out.loss, out.updates
+
+
+FROZEN = {"params": {"decoder": jnp.full((2, 2), jnp.nan)}}
+
+
+def test_padding_gives_no_gradient():
+  everything = {**variables(), "frozen": FROZEN}
+  gradient = lambda batch: gradient_of(everything, batch)[1]["params"]
+  both, first, second = (
+    gradient(BATCH | weighing(*w)) for w in ((1, 1, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0))
+  )
+  jax.tree.map(
+    lambda ab, a, b: np.testing.assert_allclose(ab, (a + b) / 2, atol=1e-6), both, first, second
+  )
+  other = {"tokens": TOKENS.at[2:].set(0), "text": TEXT.at[2:].set(1)}
+  changed = gradient(other | weighing(1, 1, 0, 0))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), both, changed)
+  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(both))
+
+
 def test_frozen_collections_are_neither_used_nor_learnt():
-  task = PriorTask(MODEL, 0.1, 0.0)
-  frozen = {"params": {"decoder": jnp.full((2, 2), jnp.nan)}}
-
-  @jax.jit
-  @functools.partial(jax.value_and_grad, has_aux=True)
-  def run(v):
-    out = task.loss(v, BATCH, jax.random.key(0), train=True)
-    return out.loss, out.updates
-
-  (loss, updates), gradient = run({**variables(), "frozen": frozen})
-  (without, _), _ = run(variables())
+  everything = {**variables(), "frozen": FROZEN}
+  (loss, updates), gradient = gradient_of(everything, BATCH | weighing(1, 1, 1, 1))
   assert updates == {}
-  np.testing.assert_array_equal(loss, without)
+  np.testing.assert_allclose(loss, np.mean(nll_of(empty=False)[0]), rtol=1e-5)
   assert np.all(gradient["frozen"]["params"]["decoder"] == 0)
 
 
-def test_dropout_and_dropped_captions_follow_the_key():
+def test_dropout_follows_the_key_and_is_off_in_evaluation():
   task = PriorTask(MODEL.copy(dropout=0.5), 0.0, 0.0)
-  first, again, other = (
-    float(loss_of(task, variables(), BATCH, jax.random.key(seed), train=True).loss)
-    for seed in (0, 0, 1)
+  loss = lambda task, seed, train: float(
+    loss_of(task, variables(), BATCH, jax.random.key(seed), train=train).loss
   )
-  assert first == again
-  assert first != other
-  evaluated = [
-    float(loss_of(task, variables(), BATCH, jax.random.key(seed), train=False).loss)
-    for seed in (0, 1)
-  ]
-  assert evaluated[0] == evaluated[1]
+  assert loss(task, 0, True) == loss(task, 0, True)
+  assert loss(task, 0, True) != loss(task, 1, True)
+  assert loss(BOTH, 0, False) == loss(BOTH, 1, False)
