@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from jaxt2i.types import Batch, Variables
 EVAL_BATCH = 32
 
 
+@runtime_checkable
 class Experiment(Protocol):
   """What `main` needs to know of an experiment."""
 

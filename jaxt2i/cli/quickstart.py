@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `jaxt2i quickstart`."""
   parser.add_argument("--data", choices=DATA, default="openmoji", help="(default: openmoji)")
   parser.add_argument(
-    "--minutes", type=float, default=10, help="of training, on two CPU cores (default: 10)"
+    "--minutes", type=float, default=10.0, help="of training, on two CPU cores (default: 10)"
   )
   parser.add_argument("--workdir", default="", help="(default: runs/quickstart-DATA-MINUTES)")
 

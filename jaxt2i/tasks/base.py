@@ -1,6 +1,6 @@
 """What the training step asks of a task."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flax import struct
 
@@ -15,6 +15,7 @@ class LossOutput(struct.PyTreeNode):
   updates: Any  # {collection: new value}, of collections that are not trained by gradient
 
 
+@runtime_checkable
 class Task(Protocol):
   """Something to learn: a frozen, hashable dataclass without arrays."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxt2i.models.prior import PAD, Prior
-from tests.arrays import integers, normal, random_params
+from tests.arrays import integers, random_params
 
 K, GRID, N, VOCAB, T = 24, (2, 3), 6, 11, 5
 WIDTH, LAYERS, HEADS = 32, 2, 4

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxt2i import metrics
 from jaxt2i.models.prior import PAD, Prior
