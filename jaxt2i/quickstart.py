@@ -78,11 +78,12 @@ OPENMOJI_LONG = dataclasses.replace(
 )
 
 SHAPES = Recipe(
-  tokenizer="ema,shapes",
+  # FSQ spends few codes on the white between the shapes, which leaves the prior less to learn.
+  tokenizer="fsq,shapes",
   prior="shapes",
   prior_options=(),
   tokenizer_steps=120,
-  prior_steps=170,
+  prior_steps=240,
   prompts=(
     "large red star left of small blue heart",
     "small yellow circle above large green square",

@@ -28,6 +28,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # After the hook above: what imports the package must come later.
 from tests.runs import (  # noqa: F401
+  clear_pipeline,
   main_command,
   prior_pipeline,
   prior_run,

@@ -3,6 +3,7 @@
 The fixtures hand out folders that all tests share: copy one before changing it.
 """
 
+import dataclasses
 import importlib
 import json
 import sys
@@ -10,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -56,6 +58,30 @@ def tokenizer_pipeline(tokenizer_run: Path):
   import jaxt2i
 
   return jaxt2i.load(tokenizer_run)
+
+
+@pytest.fixture(scope="session")
+def clear_pipeline(tokenizer_pipeline):
+  """`tokenizer_pipeline` with random codes: after two steps many of the learnt ones are equal.
+
+  Between equal codes rounding decides, so two programs may give an image different tokens.
+  """
+  import jax.numpy as jnp
+
+  from jaxt2i.models.vqvae import VQVAE
+
+  def latents(model: VQVAE, images: jnp.ndarray) -> jnp.ndarray:
+    return model.to_code(model.encoder(images))
+
+  rng = np.random.default_rng(0)
+  variables = tokenizer_pipeline.tokenizer_variables
+  images = jnp.asarray(rng.uniform(-1, 1, (8, 64, 64, 3)), jnp.float32)
+  z = np.asarray(tokenizer_pipeline.tokenizer.apply(variables, images, method=latents))
+  codes = rng.normal(z.mean((0, 1, 2)), 2 * z.std((0, 1, 2)), (512, 16))
+  codebook = {**variables["codebook"], "codes": jnp.asarray(codes, jnp.float32)}
+  return dataclasses.replace(
+    tokenizer_pipeline, tokenizer_variables={**variables, "codebook": codebook}
+  )
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ def run(path: Path, repository: Path):
   client = NotebookClient(
     notebook,
     kernel_name="python3",
-    timeout=120,
+    timeout=300,  # seconds a cell; only a hang takes so long
     resources={"metadata": {"path": str(repository)}},
   )
   client.execute()

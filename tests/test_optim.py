@@ -100,10 +100,15 @@ def test_weight_decay_moves_kernels_and_embeddings_only():
   prior = Prior(8, (1, 2), vocab_size=5, width=8, layers=2, heads=2, text_layers=1, dropout=0.0)
   tokens, text = jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 3), jnp.int32)
   shapes = jax.eval_shape(lambda: prior.init(jax.random.key(0), tokens, text, train=False))
-  params = jax.tree.map(lambda x: jnp.ones(x.shape), shapes["params"])
+  params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes["params"])
   tx = optimizer(weight_decay=0.5, warmup_steps=0).build(10)
-  zero = jax.tree.map(jnp.zeros_like, params)  # no gradient: what moves is the decay
-  updates, _ = jax.jit(tx.update)(zero, tx.init(params), params)
+
+  @jax.jit
+  def step(params):
+    zero = jax.tree.map(jnp.zeros_like, params)  # no gradient: what moves is the decay
+    return tx.update(zero, tx.init(params), params)[0]
+
+  updates = step(params)
   decayed = set()
   for path, update in jax.tree_util.tree_leaves_with_path(updates):
     expected = -0.1 * 0.5 if path[-1].key in ("kernel", "embedding") else 0.0

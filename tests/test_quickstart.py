@@ -37,7 +37,9 @@ def commands(monkeypatch):
   return seen_codes
 
 
-@pytest.mark.parametrize(("data", "minutes"), [("openmoji", 10.0), ("openmoji", 60.0), ("shapes", 10.0)])
+@pytest.mark.parametrize(
+  ("data", "minutes"), [("openmoji", 10.0), ("openmoji", 60.0), ("shapes", 10.0)]
+)
 def test_configs_of_the_recipes_exist(data, minutes):
   recipe = recipe_for(data, minutes)
   tokenizer = config_of_name(f"vqvae:{recipe.tokenizer}")

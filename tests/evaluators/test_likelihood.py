@@ -10,8 +10,14 @@ import pytest
 from jaxt2i.data.stream import eval_stream
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.tasks.prior import PriorTask
+from tests.runs import config
 
 CAPTIONS = ("large red star left of small blue heart", "green", "", "a small black cross")
+
+
+def task_of(pipeline, **options) -> PriorTask:
+  off = dict.fromkeys(config("prior:tiny")["loss"], 0.0)
+  return PriorTask(model=pipeline.prior, **off | options)
 
 
 def row(pair, rng):
@@ -30,9 +36,7 @@ def evaluate(prior_pipeline, pairs):
   """The nll of a split in batches of a size; of other options of the task too."""
 
   def run(batch_size=32, rows=pairs, batches=None, **options):
-    task = PriorTask(
-      model=prior_pipeline.prior, **{"condition_dropout": 0.0, "label_smoothing": 0.0} | options
-    )
+    task = task_of(prior_pipeline, **options)
     batches = batches or (lambda: eval_stream(rows, row, batch_size=batch_size))
     results = Likelihood(task, batches)(prior_pipeline.prior_variables)
     assert results.keys() == {"nll"}
@@ -70,8 +74,8 @@ def test_padding_does_not_count(pairs, evaluate):
 
 def test_what_is_for_training_only_changes_nothing(evaluate):
   expected = evaluate()
-  assert evaluate(condition_dropout=1.0) == expected
-  assert evaluate(label_smoothing=0.5) == expected
+  for option in config("prior:tiny")["loss"]:
+    assert evaluate(**{option: 0.9}) == expected, option
 
 
 def test_the_caption_counts(pairs, evaluate):
@@ -80,14 +84,14 @@ def test_the_caption_counts(pairs, evaluate):
 
 
 def test_uniform_logits_cost_the_log_of_the_codebook(prior_pipeline, pairs):
-  task = PriorTask(model=prior_pipeline.prior, condition_dropout=0.0, label_smoothing=0.0)
+  task = task_of(prior_pipeline)
   zeros = jax.tree.map(jnp.zeros_like, prior_pipeline.prior_variables)
   rows = lambda: eval_stream(pairs, row, batch_size=32)
   assert Likelihood(task, rows)(zeros)["nll"] == pytest.approx(math.log(512), rel=1e-6)
 
 
 def test_other_collections_are_not_asked_for(prior_pipeline, pairs):
-  task = PriorTask(model=prior_pipeline.prior, condition_dropout=0.0, label_smoothing=0.0)
+  task = task_of(prior_pipeline)
   rows = lambda: eval_stream(pairs[:2], row, batch_size=32)
   variables = {**prior_pipeline.prior_variables, "frozen": {"x": np.zeros(3)}}
   expected = Likelihood(task, rows)(prior_pipeline.prior_variables)

@@ -107,7 +107,9 @@ def test_rows_of_weight_0_do_not_count(quantizer):
   loss = loss_of(task, variables, batch, train=False).loss
   np.testing.assert_allclose(loss, expected_loss(quantizer, slice(2)), rtol=1e-5)
   # The padding may hold anything.
-  other = batch | {"image": IMAGE.at[2:].set(0)}
+  other = batch | {
+    "image": jnp.asarray(np.asarray(IMAGE) * (np.arange(4) < 2)[:, None, None, None])
+  }
   np.testing.assert_allclose(loss_of(task, variables, other, train=False).loss, loss, rtol=1e-6)
 
 
@@ -140,12 +142,14 @@ def test_only_training_moves_the_codebook_and_as_the_quantizer_does():
   assert loss_of(task, variables, {"image": IMAGE}, train=False).updates == {}
   updates = loss_of(task, variables, {"image": IMAGE}, train=True).updates
   assert set(updates) == {"codebook"}
-  before, after = variables["codebook"]["quantizer"], updates["codebook"]["quantizer"]
+  before, after = (
+    jax.tree.map(np.asarray, x["codebook"]["quantizer"]) for x in (variables, updates)
+  )
   hits = np.bincount(terms("ema")[3].ravel(), minlength=12)
   np.testing.assert_allclose(after["count"], 0.9 * before["count"] + 0.1 * hits, rtol=1e-5)
   used = hits > 0
   assert 1 < used.sum() < 12
-  moved = np.abs(np.asarray(after["codes"] - before["codes"])).max(axis=1)
+  moved = np.abs(after["codes"] - before["codes"]).max(axis=1)
   assert np.all(moved[used] > 1e-3)
   assert np.all(moved[~used] < 1e-6)
 
@@ -164,10 +168,10 @@ def test_loss_and_updates_give_the_codebook_no_gradient():
     out = task.loss(variables, {"image": IMAGE}, KEY, train=True)
     return out.loss + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(out.updates))
 
-  gradients = gradient(variables)
+  gradients = jax.tree.map(np.asarray, gradient(variables))
   assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradients["codebook"]))
   for path, leaf in jax.tree_util.tree_leaves_with_path(gradients["params"]):
-    assert float(jnp.abs(leaf).max()) > 1e-9, jax.tree_util.keystr(path)
+    assert np.abs(leaf).max() > 1e-9, jax.tree_util.keystr(path)
 
 
 def test_commitment_reaches_the_encoder_scaled_by_its_weight_and_never_the_decoder():
@@ -187,11 +191,11 @@ def test_commitment_reaches_the_encoder_scaled_by_its_weight_and_never_the_decod
       )
     ]
 
-  of_loss, of_mse, of_commitment = gradients(variables["params"])
+  of_loss, of_mse, of_commitment = jax.tree.map(np.asarray, gradients(variables["params"]))
   assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(of_commitment["decoder"]))
   for part in ("encoder", "to_code", "decoder"):
     leaves = zip(*(jax.tree.leaves(g[part]) for g in (of_loss, of_mse, of_commitment)), strict=True)
     for loss, mse, commitment in leaves:
       if part != "decoder":
         assert np.abs(commitment).max() > 1e-6
-      np.testing.assert_allclose(loss, np.asarray(mse) + BETA * np.asarray(commitment), atol=1e-5)
+      np.testing.assert_allclose(loss, mse + BETA * commitment, atol=1e-5)
