@@ -77,7 +77,7 @@ class OpenMoji:
     directory = svg_directory()
     names = sorted(path.stem for path in directory.glob("*.svg"))
     drawings, missing = openmoji_names.drawings(names, self.languages)
-    drawings = _SUBSETS[self.subset](drawings)
+    drawings = list(_SUBSETS[self.subset](drawings))
     pngs = {d.image_id: self._render(directory / f"{d.image_id}.svg") for d in drawings}
     unique = without_duplicates(drawings, pngs)
     _log.info(
