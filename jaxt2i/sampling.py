@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int, Key
+from jaxtyping import Float, Int, Key, UInt32
 
 from jaxt2i.errors import UsageError
 from jaxt2i.models.prior import PAD, Prior
@@ -80,7 +80,7 @@ def draw(
   return jax.random.categorical(key, restrict(logits, options)).astype(jnp.int32)
 
 
-def image_key(seed: Int[Array, ""], index: Int[Array, ""]) -> Key[Array, ""]:
+def image_key(seed: UInt32[Array, ""], index: Int[Array, ""]) -> Key[Array, ""]:
   """Key of image `index` of a prompt: it depends on the seed and nothing around it."""
   return jax.random.fold_in(jax.random.key(seed), index)
 

@@ -43,6 +43,7 @@ class TrainState(struct.PyTreeNode):
 
 def ema(average: Any, params: Any, decay: float, step: jax.Array) -> Any:
   """Moving average of weights; early on a plain mean, so that it forgets the initial weights."""
-  d = jnp.minimum(decay, (step + 1.0) / (step + 10.0))
+  steps = step.astype(jnp.float32)
+  d = jnp.minimum(decay, (steps + 1) / (steps + 10))
   mix = lambda a, p: (a * d + p * (1 - d)).astype(a.dtype)
   return jax.tree.map(mix, average, params)

@@ -68,7 +68,8 @@ def make_train_step(
       return output.loss, output
 
     gradients, output = jax.grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of its count
+      updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     new_state = state.replace(
       step=state.step + 1,

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
 from jaxt2i.types import Array
 
@@ -33,6 +33,11 @@ class Quantized(struct.PyTreeNode):
 def straight_through(z: Float[Array, "..."], z_q: Float[Array, "..."]) -> Float[Array, "..."]:
   """`z_q` in value, `z` in gradient: z + sg(z_q − z) (VQ-VAE, arXiv 1711.00937, §3.2)."""
   return z + jax.lax.stop_gradient(z_q - z)
+
+
+def along_last(values: Num[np.ndarray, " D"], like: Num[Array, "..."]) -> Num[Array, "..."]:
+  """One value a feature, with the dtype of `like` and as many axes."""
+  return jnp.asarray(values, like.dtype).reshape((1,) * (like.ndim - 1) + (-1,))
 
 
 class FSQ(nn.Module):
@@ -57,7 +62,7 @@ class FSQ(nn.Module):
 
   def _bound(self, z: Float[Array, "... D"]) -> Float[Array, "... D"]:
     """Squashes z so that rounding gives exactly `levels` integers (paper, appendix A)."""
-    levels = jnp.asarray(self.levels, z.dtype)
+    levels = along_last(np.asarray(self.levels), z)
     half_range = (levels - 1) * (1 + 1e-3) / 2
     # An even number of levels has no integer in its middle: shift by a half, and keep 0 at 0.
     offset = jnp.where(levels % 2 == 0, 0.5, 0.0).astype(z.dtype)
@@ -69,21 +74,22 @@ class FSQ(nn.Module):
     """Quantises latents. `train` changes nothing here."""
     bounded = self._bound(z)
     integers = straight_through(bounded, jnp.round(bounded))
-    half_width = jnp.asarray([level // 2 for level in self.levels], z.dtype)
+    half_width = along_last(np.asarray(self.levels) // 2, z)
     digits = jax.lax.stop_gradient(integers + half_width).astype(jnp.int32)
-    tokens = jnp.sum(digits * self._basis(), axis=-1)
+    tokens = jnp.sum(digits * along_last(self._basis(), digits), axis=-1)
     return Quantized(
       z_q=integers / half_width, tokens=tokens, loss=jnp.zeros((), z.dtype), losses={}
     )
 
-  def _basis(self) -> Int[Array, " D"]:
+  def _basis(self) -> Int[np.ndarray, " D"]:
     """Place values of the digits of a token, first dimension fastest."""
-    return jnp.asarray(np.cumprod((1, *self.levels[:-1])), jnp.int32)
+    return np.cumprod((1, *self.levels[:-1]))
 
   def lookup(self, tokens: Int[Array, "..."]) -> Float[Array, "... D"]:
     """Codes of tokens, each dimension in [-1, 1]."""
-    levels = jnp.asarray(self.levels, jnp.int32)
-    digits = (tokens[..., None] // self._basis()) % levels
+    tokens = tokens[..., None]
+    levels = along_last(np.asarray(self.levels), tokens)
+    digits = (tokens // along_last(self._basis(), tokens)) % levels
     half_width = levels // 2
     return (digits - half_width).astype(jnp.float32) / half_width.astype(jnp.float32)
 

@@ -16,8 +16,8 @@ MODEL = Prior(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropou
 TOKENS = integers(0, 0, K, 4, *GRID)
 TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [2, 4, 8], [1, 1, PAD]])
 BATCH = {"tokens": TOKENS, "text": TEXT}
-PLAIN = PriorTask(MODEL, condition_dropout=0.0, label_smoothing=0.0)
-BOTH = PriorTask(MODEL, condition_dropout=1.0, label_smoothing=0.2)
+PLAIN = PriorTask(MODEL, condition_dropout=0.0, label_smoothing=0.0, token_dropout=0.0)
+BOTH = PriorTask(MODEL, condition_dropout=1.0, label_smoothing=0.2, token_dropout=0.0)
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def nll_of(empty):
 
 def test_init_makes_parameters_only():
   batch = {name: np.asarray(value) for name, value in BATCH.items()}
-  shapes = jax.eval_shape(lambda: PriorTask(MODEL, 0.1, 0.0).init(jax.random.key(0), batch))
+  shapes = jax.eval_shape(lambda: PriorTask(MODEL, 0.1, 0.0, 0.0).init(jax.random.key(0), batch))
   assert set(shapes) == {"params"}
   assert jax.tree.map(lambda x: x.shape, shapes["params"]) == jax.tree.map(
     lambda x: x.shape, variables()["params"]
@@ -74,14 +74,14 @@ def test_evaluation_neither_drops_captions_nor_smooths():
 
 
 def test_condition_dropout_of_1_is_the_empty_caption():
-  out = loss_of(PriorTask(MODEL, 1.0, 0.0), BATCH, train=True)
+  out = loss_of(PriorTask(MODEL, 1.0, 0.0, 0.0), BATCH, train=True)
   check(out, np.mean(nll_of(empty=True)[0]))
   assert abs(np.mean(nll_of(empty=True)[0]) - np.mean(nll_of(empty=False)[0])) > 1e-3
 
 
 def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
   smoothing = 0.2
-  out = loss_of(PriorTask(MODEL, 0.0, smoothing), BATCH, train=True)
+  out = loss_of(PriorTask(MODEL, 0.0, smoothing, 0.0), BATCH, train=True)
   nll, all_nll = nll_of(empty=False)
   # Cross-entropy against the smoothed target itself, written out.
   target = np.full((4, 4, K), smoothing / K)
@@ -94,7 +94,7 @@ def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
 
 def test_condition_dropout_drops_whole_captions_as_often_as_asked():
   with_words, without = (np.mean(nll_of(empty)[0], axis=1) for empty in (False, True))
-  task = PriorTask(MODEL, 0.3, 0.0)
+  task = PriorTask(MODEL, 0.3, 0.0, 0.0)
 
   def per_image(key):
     """The loss of each image: a weight of 1 for it alone, with the same key."""
@@ -169,7 +169,7 @@ def test_frozen_collections_are_neither_used_nor_learnt():
 
 
 def test_dropout_follows_the_key_and_is_off_in_evaluation():
-  task = PriorTask(MODEL.copy(dropout=0.5), 0.0, 0.0)
+  task = PriorTask(MODEL.copy(dropout=0.5), 0.0, 0.0, 0.0)
   loss = lambda task, seed, train: float(loss_of(task, BATCH, seed=seed, train=train).loss)
   assert loss(task, 0, True) == loss(task, 0, True)
   assert loss(task, 0, True) != loss(task, 1, True)
