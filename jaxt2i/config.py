@@ -79,25 +79,33 @@ def _bool_as_number(value: Any, expected: type) -> bool:
 
 
 def save(workdir: Path, config: Mapping[str, Any]) -> None:
-  """Writes a run's resolved config, or checks that the run was started with the same one.
+  """Writes a run's resolved config, after `check`."""
+  check(workdir, config)
+  path = workdir / CONFIG_FILE
+  partial = path.with_suffix(".partial")
+  partial.write_text(_json(config))
+  partial.replace(path)  # at once: a killed start leaves no half a config
+
+
+def check(workdir: Path, config: Mapping[str, Any]) -> None:
+  """Checks that the run in a workdir, if there is one, was started with this config.
 
   Raises:
-    UserError: the workdir holds a run of another config; names the first difference.
+    UserError: it was not; names the first difference.
   """
-  path = workdir / CONFIG_FILE
-  text = json.dumps(config, indent=2, sort_keys=True)
-  if not path.exists():
-    partial = path.with_suffix(".partial")
-    partial.write_text(text + "\n")
-    partial.replace(path)  # at once: a killed start leaves no half a config
+  if not (workdir / CONFIG_FILE).exists():
     return
-  old, new = _flatten(load(workdir)), _flatten(json.loads(text))
+  old, new = _flatten(load(workdir)), _flatten(json.loads(_json(config)))
   for key in sorted(old.keys() | new.keys()):
     if old.get(key) != new.get(key):
       raise UserError(
         f"{workdir} holds a run with config.{key} = {old.get(key)!r}, this one has "
         f"{new.get(key)!r}: continue with the same config, or choose another --workdir."
       )
+
+
+def _json(config: Mapping[str, Any]) -> str:
+  return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 
 def load(workdir: Path) -> dict[str, Any]:

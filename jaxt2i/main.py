@@ -40,24 +40,37 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
   """Config and workdir; every mistake becomes a UsageError of one line."""
   sys.path.insert(0, str(environment.configs_dir().parent))  # configs import configs.common
+  given = next((arg for arg in argv if arg.startswith("--config=")), "--config")
   try:
-    FLAGS(argv)
-    config = FLAGS.config
+    stray = FLAGS(argv)[1:]
+    config = None if FLAGS.config is None else FLAGS.config.to_dict()
   except UserError:
     raise
-  except Exception as error:  # ml_collections raises AttributeError, KeyError, TypeError, IOError…
-    raise UsageError(_one_line(error)) from error
+  # ml_collections raises AttributeError, KeyError, TypeError, OSError, whatever a config raises.
+  except Exception as error:
+    raise UsageError(f"{given}: {_one_line(error)}") from error
+  if stray:
+    raise UsageError(f"{stray[0]!r} is not an option: expected --config, --workdir, --config.x=y.")
   if config is None or FLAGS.workdir is None:
     raise UsageError(
       "--config and --workdir are needed: "
       "python -m jaxt2i.main --config=configs/vqvae.py --workdir=runs/vqvae"
     )
-  return config.to_dict(), Path(FLAGS.workdir)
+  return config, Path(FLAGS.workdir)
 
 
 def _one_line(error: Exception) -> str:
-  text = str(error.args[0]) if error.args else repr(error)
-  return " ".join(text.split())
+  """The message of an error without quotes and line breaks, those of nested messages included."""
+  text = str(error.args[0]) if len(error.args) == 1 else str(error)
+  return " ".join(text.replace("\\n", " ").split()).strip("'\"")
+
+
+def _check(config: dict[str, Any]) -> None:
+  """Refuses values that no section's dataclass looks at."""
+  if config["seed"] < 0:
+    raise UsageError(f"config.seed is {config['seed']}: must be 0 or more.")
+  if not 0 <= config["ema_decay"] < 1:
+    raise UsageError(f"config.ema_decay is {config['ema_decay']}: must be from 0 to below 1.")
 
 
 def run(config: dict[str, Any], workdir: Path) -> None:
@@ -78,9 +91,10 @@ def run(config: dict[str, Any], workdir: Path) -> None:
   optimizer = config_lib.build(optim.Optimizer, config["optimizer"], "config.optimizer").build(
     loop.num_steps
   )
+  _check(config)
+  what = experiment.make(config)
+  config_lib.check(workdir, what.config)
   with checkpoints.Checkpoints(workdir, keep=2) as saved:
-    what = experiment.make(config)
-    config_lib.save(workdir, what.config)
     key = jax.random.key(config["seed"])
     mesh = make_mesh(config["batch_size"])
     create = lambda: TrainState.create(
@@ -100,12 +114,14 @@ def run(config: dict[str, Any], workdir: Path) -> None:
     )
     running = what.start(state, workdir)
     start_step = int(state.step)
+    batches = running.batches(start_step)
+    config_lib.save(workdir, what.config)  # not before: a start that failed leaves none behind
     writer = writers.make_writer(workdir, start_step=start_step)
     try:
       train(
         step_fn,
         state,
-        running.batches(start_step),
+        batches,
         evaluators=running.evaluators,
         writer=writer,
         checkpoints=saved,

@@ -24,6 +24,10 @@ def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
   quantizer_class = _named(QUANTIZERS, section["quantizer"], "config.model.quantizer")
   options = _without_name(section["network"])
   encoder = config_lib.build(encoder_class, options, "config.model.network")
+  if isinstance(encoder, ViTEncoder) and encoder.width % encoder.heads:
+    raise UsageError(
+      f"config.model.network.heads is {encoder.heads}: must divide its width ({encoder.width})."
+    )
   if image_size % encoder.downsample:
     raise UsageError(
       f"config.data.image_size is {image_size}: must be a multiple of {encoder.downsample}, "

@@ -69,7 +69,7 @@ class Pipeline:
     return _in_chunks(run, IMAGE_CHUNK, tokens)
 
   def __call__(
-    self, prompts: Sequence[str], *, n: int = 1, seed: int = 0, **options: float | int | int
+    self, prompts: Sequence[str], *, n: int = 1, seed: int = 0, **options: float | int
   ) -> Drawings:
     """Draws n pictures for each prompt.
 

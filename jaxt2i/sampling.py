@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int, Key, UInt32
+from jaxtyping import Float, Int, Integer, Key
 
 from jaxt2i.errors import UsageError
 from jaxt2i.models.prior import PAD, Prior
@@ -66,7 +66,8 @@ def restrict(logits: Float[Array, " K"], options: SamplingOptions) -> Float[Arra
     order = jnp.argsort(logits, descending=True)
     probabilities = jax.nn.softmax(logits[order])
     before = jnp.cumsum(probabilities) - probabilities  # of all likelier tokens
-    keep = jnp.zeros(logits.shape, bool).at[order].set(before < options.top_p)
+    kept = (before < options.top_p).at[0].set(True)
+    keep = jnp.zeros(logits.shape, bool).at[order].set(kept)
     logits = jnp.where(keep, logits, -jnp.inf)
   return logits
 
@@ -80,7 +81,7 @@ def draw(
   return jax.random.categorical(key, restrict(logits, options)).astype(jnp.int32)
 
 
-def image_key(seed: UInt32[Array, ""], index: Int[Array, ""]) -> Key[Array, ""]:
+def image_key(seed: Integer[Array, ""], index: Int[Array, ""]) -> Key[Array, ""]:
   """Key of image `index` of a prompt: it depends on the seed and nothing around it."""
   return jax.random.fold_in(jax.random.key(seed), index)
 

@@ -78,9 +78,10 @@ def clear_pipeline(tokenizer_pipeline):
   images = jnp.asarray(rng.uniform(-1, 1, (8, 64, 64, 3)), jnp.float32)
   z = np.asarray(tokenizer_pipeline.tokenizer.apply(variables, images, method=latents))
   codes = rng.normal(z.mean((0, 1, 2)), 2 * z.std((0, 1, 2)), (512, 16))
-  codebook = {**variables["codebook"], "codes": jnp.asarray(codes, jnp.float32)}
+  codebook = {**variables["codebook"]["quantizer"], "codes": jnp.asarray(codes, jnp.float32)}
   return dataclasses.replace(
-    tokenizer_pipeline, tokenizer_variables={**variables, "codebook": codebook}
+    tokenizer_pipeline,
+    tokenizer_variables={**variables, "codebook": {"quantizer": codebook}},
   )
 
 

@@ -109,7 +109,7 @@ def test_step_keeps_the_shapes_of_the_state(name, request):
 
 
 @pytest.mark.usefixtures("noise")
-@pytest.mark.parametrize("name", [*TOKENIZERS, "prior:full", "prior:tiny"])
+@pytest.mark.parametrize("name", [*TOKENIZERS, "prior:tiny"])
 def test_other_data_is_learnt_by_the_same_model(name, request):
   tokenizer_run = request.getfixturevalue("tokenizer_run") if name.startswith("prior") else None
   drawings, shapes, folder = (

@@ -26,8 +26,8 @@ class Quantized(struct.PyTreeNode):
 
   z_q: Any  # [B, h, w, D] the codes; gradients pass straight through to z
   tokens: Any  # [B, h, w] int32 in [0, codebook_size)
-  loss: Any  # [] to be added to the reconstruction loss
-  losses: Any  # {name: []} its unweighted terms, for the log
+  loss: Any  # [B] to be added to the reconstruction loss
+  losses: Any  # {name: [B]} its unweighted terms, for the log
 
 
 def straight_through(z: Float[Array, "..."], z_q: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -78,7 +78,7 @@ class FSQ(nn.Module):
     digits = jax.lax.stop_gradient(integers + half_width).astype(jnp.int32)
     tokens = jnp.sum(digits * along_last(self._basis(), digits), axis=-1)
     return Quantized(
-      z_q=integers / half_width, tokens=tokens, loss=jnp.zeros((), z.dtype), losses={}
+      z_q=integers / half_width, tokens=tokens, loss=jnp.zeros(z.shape[0], z.dtype), losses={}
     )
 
   def _basis(self) -> Int[np.ndarray, " D"]:
@@ -136,7 +136,7 @@ class EMAQuantizer(nn.Module):
       self._update(flat, tokens)
     # β scales the term that pulls the encoder to the code. The other term of eq. 3, which would
     # pull the code to the encoder, is what the moving average does instead.
-    commitment = jnp.mean(jnp.square(z - jax.lax.stop_gradient(z_q)))
+    commitment = jnp.mean(jnp.square(z - jax.lax.stop_gradient(z_q)), axis=(1, 2, 3))  # [B]
     return Quantized(
       z_q=straight_through(z, z_q),
       tokens=tokens.reshape(z.shape[:-1]),

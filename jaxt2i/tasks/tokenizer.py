@@ -42,13 +42,13 @@ class TokenizerTask:
     mae = jnp.mean(jnp.abs(error), axis=(1, 2, 3))  # [B]
 
     # 1. Reconstruction: −log p(x | z_q) of a Gaussian and a Laplacian.
-    reconstruction = Mean.of(mse + self.l1_weight * mae, weight)
+    reconstruction = mse + self.l1_weight * mae
     # 2. and 3. What the quantizer adds: β‖z − sg(z_q)‖² under EMA, nothing under FSQ.
-    loss = reconstruction.compute() + output.quantized.loss
+    loss = Mean.of(reconstruction + output.quantized.loss, weight)
 
-    metrics: dict[str, Any] = {"loss": Mean.of(loss), "mse": Mean.of(mse, weight)}
-    metrics |= {name: Mean.of(value) for name, value in output.quantized.losses.items()}
+    metrics: dict[str, Any] = {"loss": loss, "mse": Mean.of(mse, weight)}
+    metrics |= {name: Mean.of(value, weight) for name, value in output.quantized.losses.items()}
     # Codes used by this batch alone: an early warning; the evaluation counts over a whole split.
     hits = jnp.zeros(self.model.quantizer.codebook_size).at[output.quantized.tokens].set(1.0)
     metrics["batch_usage"] = Mean.of(hits)
-    return LossOutput(loss=loss, metrics=metrics, updates=jax.lax.stop_gradient(updates))
+    return LossOutput(loss=loss.compute(), metrics=metrics, updates=jax.lax.stop_gradient(updates))

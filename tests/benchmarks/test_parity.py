@@ -85,6 +85,7 @@ def priors() -> Twins:
   config = prior_config.get_config("tiny")
   config.model.update(text_layers=2)
   config.loss.condition_dropout = 0.0  # who is dropped is drawn differently
+  config.loss.token_dropout = 0.0
   options = {"codebook_size": 50, "grid": (3, 4), "vocab_size": 40, **config.model}
   rng = np.random.default_rng(0)
   tokens = rng.integers(0, options["codebook_size"], (BATCH, *options["grid"]))

@@ -151,7 +151,7 @@ def test_fsq_has_nothing_to_learn():
   z = normal(0, 1, 2, 2, 4)
   init = lambda: FSQ((8, 5, 5, 5)).init(jax.random.key(0), z, train=True)
   assert not jax.tree.leaves(jax.eval_shape(init))
-  value, gradient = jax.jit(jax.value_and_grad(lambda z: fsq((8, 5, 5, 5), z).loss))(z)
+  value, gradient = jax.jit(jax.value_and_grad(lambda z: fsq((8, 5, 5, 5), z).loss.sum()))(z)
   assert value == 0
   assert np.all(gradient == 0)
   assert fsq((8, 5, 5, 5), z).losses == {}
@@ -227,7 +227,8 @@ def test_ema_tokens_codes_and_lookup(live, train):
   assert_close(out.z_q, codes[expected], 1e-6)
   looked_up = quantizer.apply(live, out.tokens, method="lookup")
   np.testing.assert_array_equal(looked_up, codes[expected])
-  assert_close(out.losses["commitment"], np.mean((np.asarray(z) - codes[expected]) ** 2), 1e-6)
+  by_hand = np.mean((np.asarray(z) - codes[expected]) ** 2, axis=(1, 2, 3))  # of each image
+  assert_close(out.losses["commitment"], by_hand, 1e-6)
 
 
 @pytest.mark.parametrize(("weight", "train"), [(0.0, True), (0.25, True), (3.0, False)])
@@ -242,7 +243,7 @@ def test_ema_who_receives_which_gradient(live, weight, train):
   @jax.jit
   def gradients(z, variables):
     reconstruction = lambda z, v: jnp.sum(pull * run(z, v).z_q)
-    commitment = lambda z, v: run(z, v).loss
+    commitment = lambda z, v: run(z, v).loss.mean()
     both = [jax.grad(loss, (0, 1))(z, variables) for loss in (reconstruction, commitment)]
     return both, run(z, variables)
 
@@ -258,7 +259,7 @@ def test_ema_who_receives_which_gradient(live, weight, train):
   assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(of_commitment[1]))
 
   # β scales the term in the loss, not the one in the log, and no other term is there.
-  assert_close(out.loss, weight * np.mean((np.asarray(z) - z_q) ** 2), 1e-6)
+  assert_close(out.loss, weight * np.mean((np.asarray(z) - z_q) ** 2, axis=(1, 2, 3)), 1e-6)
   assert list(out.losses) == ["commitment"]
 
 
@@ -407,7 +408,7 @@ def test_one_and_two_devices_agree(kind):
     for i, z in enumerate(batches):
       out, variables = step(variables, shard_batch(z, mesh), i)
       tokens.append(np.asarray(out.tokens))
-      losses.append(float(out.loss))
+      losses.append(float(out.loss.mean()))
     results.append((tokens, losses, variables))
   (tokens1, losses1, variables1), (tokens2, losses2, variables2) = results
   np.testing.assert_array_equal(tokens1, tokens2)

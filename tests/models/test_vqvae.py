@@ -92,7 +92,7 @@ def test_every_parameter_receives_a_gradient(network, quantizer):
   @jax.grad
   def gradient(params):
     out = model.apply({**variables, "params": params}, x, train=False)
-    return jnp.mean(jnp.square(out.image - x)) + out.quantized.loss
+    return jnp.mean(jnp.square(out.image - x)) + out.quantized.loss.mean()
 
   for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(variables["params"])):
     assert np.abs(leaf).max() > 1e-8, jax.tree_util.keystr(path)
