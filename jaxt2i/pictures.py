@@ -59,7 +59,7 @@ def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> Non
   info = PngInfo()
   for key, value in metadata.items():
     if value:
-      info.add_itxt(key, value)
+      info.add_itxt(key, value.encode("utf-8", "replace").decode())
   path.parent.mkdir(parents=True, exist_ok=True)
   image.save(path, pnginfo=info)
 
@@ -67,12 +67,19 @@ def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> Non
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
   """Lines no wider than `width` pixels, at most three; a longer text ends in an ellipsis."""
   lines = [""]
-  for word in text.split():
+  for word in (_clipped(word, font, width) for word in text.split()):
     candidate = f"{lines[-1]} {word}".strip()
     if font.getlength(candidate) <= width or not lines[-1]:
       lines[-1] = candidate
     else:
       lines.append(word)
   if len(lines) > 3:
-    lines = [*lines[:2], lines[2] + " …"]
+    lines = [*lines[:2], _clipped(lines[2] + " …", font, width)]
   return lines
+
+
+def _clipped(word: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+  """The word, cut short where it is wider than `width` pixels."""
+  while font.getlength(word) > width:
+    word = word[:-2] + "…"
+  return word

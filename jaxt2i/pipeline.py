@@ -9,7 +9,7 @@ All that generates goes through here: commands, notebooks, evaluators.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from jaxtyping import Int32, UInt8
 from jaxt2i import checkpoints, modules
 from jaxt2i import config as config_lib
 from jaxt2i.data.text import TextTokenizer
-from jaxt2i.errors import UserError
+from jaxt2i.errors import UsageError, UserError
 from jaxt2i.models.prior import Prior
 from jaxt2i.models.vqvae import VQVAE
 from jaxt2i.sampling import SamplingOptions, image_key, sample_tokens
@@ -84,6 +84,12 @@ class Pipeline:
     """
     if self.prior is None or self.text_tokenizer is None:
       raise UserError("This run is a tokenizer without a prior: load the workdir of a prior.")
+    if isinstance(prompts, str):
+      raise UsageError(f"prompts is the string {prompts!r}: must be a list, [{prompts!r}].")
+    if n < 1:
+      raise UsageError(f"n is {n}: must be 1 or more.")
+    if not 0 <= seed < 2**32:
+      raise UsageError(f"seed is {seed}: must be from 0 to {2**32 - 1}.")
     sampling = SamplingOptions(**options)  # type: ignore[arg-type]
     text = np.repeat(self.text_tokenizer(prompts), n, axis=0)
     indices = np.tile(np.arange(n, dtype=np.int32), len(prompts))
@@ -108,9 +114,20 @@ def load(workdir: str | Path) -> Pipeline:
   """
   workdir = Path(workdir)
   config = config_lib.load(workdir)
+  try:
+    return _assemble(workdir, config)
+  except (KeyError, TypeError) as error:
+    raise UserError(
+      f"{workdir / config_lib.CONFIG_FILE} is damaged (at {error}): restore it from a copy."
+    ) from error
+
+
+def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
   image_size = config["data"]["image_size"]
   _, arrays = checkpoints.read_arrays(workdir, ("ema_params", "collections"))
   arrays = jax.tree.map(jnp.asarray, arrays)
+  if config["task"] not in ("tokenizer", "prior"):
+    raise KeyError("task")
   if config["task"] == "tokenizer":
     model = modules.tokenizer(config["model"], image_size)
     variables = {"params": arrays["ema_params"], **arrays["collections"]}
@@ -154,11 +171,12 @@ def _draw(
 
 
 def _in_chunks(run: Callable[..., jax.Array], size: int, *arrays: np.ndarray) -> np.ndarray:
-  """Applies `run` to pieces of `size` rows, the last padded with copies of its first row."""
+  """Applies `run` to pieces of `size` rows, the last filled up with zeros."""
   pieces = []
-  for start in range(0, len(arrays[0]), size):
+  for start in range(0, max(1, len(arrays[0])), size):
     piece = [array[start : start + size] for array in arrays]
     rows = len(piece[0])
-    padded = [np.concatenate([p, np.repeat(p[:1], size - rows, axis=0)]) for p in piece]
+    padding = [(0, size - rows)]
+    padded = [np.pad(p, padding + [(0, 0)] * (p.ndim - 1)) for p in piece]
     pieces.append(np.asarray(run(*padded))[:rows])
   return np.concatenate(pieces)

@@ -148,10 +148,12 @@ def _mean_over(window: list[Mapping[str, Mean]]) -> dict[str, float]:
 
 
 def _require_finite(step: int, scalars: Mapping[str, float]) -> None:
-  loss = scalars.get("loss", 0.0)
-  if not math.isfinite(loss):
+  for name in ("loss", "gradient_norm"):  # the weights are no better than their gradients
+    value = scalars.get(name, 0.0)
+    if math.isfinite(value):
+      continue
     raise UserError(
-      f"The loss is {loss} at step {step}. The last checkpoint is kept; lower "
+      f"The {name} is {value} at step {step}. The last checkpoint is kept; lower "
       "config.optimizer.learning_rate, or check the data, and start again."
     )
 

@@ -131,7 +131,7 @@ RUN = {"seed": 0, "data": {"name": "shapes", "sizes": (8, 16)}, "rate": 0.1, "pa
 
 def refusal(tmp_path, run):
   with pytest.raises(UserError) as caught:
-    config.save(tmp_path, run)
+    config.check(tmp_path, run)
   assert "\n" not in str(caught.value)
   return str(caught.value)
 
@@ -142,10 +142,17 @@ def test_a_saved_config_comes_back_as_json_has_it(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == [config.CONFIG_FILE]
 
 
-def test_the_same_config_is_accepted_and_the_file_left_alone(tmp_path):
+def test_any_config_may_start_a_new_run(tmp_path):
+  config.check(tmp_path, RUN)
+  config.check(tmp_path / "absent", RUN)
+  assert list(tmp_path.iterdir()) == []  # checking writes nothing
+
+
+def test_the_same_config_is_accepted_and_the_file_stays_the_same(tmp_path):
   config.save(tmp_path, RUN)
   before = (tmp_path / config.CONFIG_FILE).read_bytes()
   reordered = dict(reversed(RUN.items())) | {"data": {"sizes": [8, 16], "name": "shapes"}}
+  config.check(tmp_path, reordered)
   config.save(tmp_path, reordered)
   assert (tmp_path / config.CONFIG_FILE).read_bytes() == before
 

@@ -70,7 +70,6 @@ def test_decode_depends_on_the_tokens(tokenizer_pipeline):
   assert len({picture.tobytes() for picture in pictures}) > 100
 
 
-@pytest.mark.xfail(strict=True, reason="pipeline._in_chunks fails on no rows")
 @pytest.mark.parametrize("method", ["encode", "decode"])
 def test_no_images_are_no_images(tokenizer_pipeline, method):
   nothing = {"encode": np.zeros((0, 64, 64, 3), np.uint8), "decode": np.zeros((0, 8, 8), np.int32)}
@@ -166,14 +165,12 @@ def test_options_without_meaning_are_refused(prior_pipeline, options):
     prior_pipeline([PROMPT], **options)
 
 
-@pytest.mark.xfail(strict=True, reason="Pipeline.__call__ draws one picture a letter")
 def test_one_string_is_not_a_list_of_prompts(prior_pipeline):
   # It would be taken for one prompt a letter.
   with pytest.raises(UsageError, match="list"):
     prior_pipeline("red")
 
 
-@pytest.mark.xfail(strict=True, reason="Pipeline.__call__ does not check n and seed")
 @pytest.mark.parametrize("arguments", [{"n": 0}, {"n": -1}, {"seed": -1}, {"seed": 2**32}])
 def test_numbers_out_of_range_are_refused(prior_pipeline, arguments):
   (name,) = arguments
@@ -256,17 +253,14 @@ def test_no_run_is_said_so(tmp_path):
   assert "holds no run" in complaint(tmp_path / "absent")
 
 
-KEYS_LACK = pytest.mark.xfail(strict=True, reason="pipeline.load expects every key: a KeyError")
-
-
 @pytest.mark.parametrize(
   "content",
   [
     "{",
     "[]",
-    pytest.param("{}", marks=KEYS_LACK),
-    pytest.param('{"task": "prior"}', marks=KEYS_LACK),
-    pytest.param('{"task": "os.system", "data": {"image_size": 64}}', marks=KEYS_LACK),
+    "{}",
+    '{"task": "prior"}',
+    '{"task": "os.system", "data": {"image_size": 64}}',
   ],
 )
 def test_a_damaged_config_is_said_so(tokenizer_run, tmp_path, content):

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from jaxt2i.errors import UsageError
+from jaxt2i.errors import UsageError, UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,10 @@ def run(args: argparse.Namespace) -> int:
       f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}"
     )
   path = Path(args.workdir) / "eval" / f"{args.split}.json"
-  path.parent.mkdir(exist_ok=True)
-  path.write_text(json.dumps(results, indent=2) + "\n")
+  try:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + "\n")
+  except OSError as error:
+    raise UserError(f"cannot write {path} ({error.strerror}): free the path.") from error
   print(f"written to {path}")
   return 0

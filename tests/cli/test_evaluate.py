@@ -84,7 +84,6 @@ def test_changed_data_is_said_so(tokenizer_run, copy, capsys):
   assert not (workdir / "eval").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="cli/evaluate.py lets OSError through")
 def test_an_unwritable_workdir_is_said_so(tokenizer_run, copy, capsys):
   workdir = copy(tokenizer_run)
   (workdir / "eval").write_text("a file where a folder should be")

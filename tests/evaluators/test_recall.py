@@ -74,7 +74,6 @@ def test_distances_know_no_overflow():
   assert squared_distances(white, white).item() == 0.0
 
 
-@pytest.mark.xfail(strict=True, reason="squared_distances holds all differences at once")
 def test_distances_need_no_more_memory_than_their_inputs():
   # quickstart compares 200 pictures of 64 × 64: all differences at once would take 4 GB.
   images = pictures(40, side=32)
