@@ -5,6 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from scipy import stats
 
 from jaxt2i import metrics
 from jaxt2i.models.prior import PAD, Prior
@@ -16,8 +18,14 @@ MODEL = Prior(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropou
 TOKENS = integers(0, 0, K, 4, *GRID)
 TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [2, 4, 8], [1, 1, PAD]])
 BATCH = {"tokens": TOKENS, "text": TEXT}
-PLAIN = PriorTask(MODEL, condition_dropout=0.0, label_smoothing=0.0, token_dropout=0.0)
-BOTH = PriorTask(MODEL, condition_dropout=1.0, label_smoothing=0.2, token_dropout=0.0)
+
+
+def task_of(model=MODEL, condition_dropout=0.0, label_smoothing=0.0, token_dropout=0.0):
+  return PriorTask(model, condition_dropout, label_smoothing, token_dropout)
+
+
+PLAIN = task_of()
+ALL = task_of(condition_dropout=1.0, label_smoothing=0.2, token_dropout=1.0)
 
 
 @functools.cache
@@ -50,7 +58,7 @@ def nll_of(empty):
 
 def test_init_makes_parameters_only():
   batch = {name: np.asarray(value) for name, value in BATCH.items()}
-  shapes = jax.eval_shape(lambda: PriorTask(MODEL, 0.1, 0.0, 0.0).init(jax.random.key(0), batch))
+  shapes = jax.eval_shape(lambda: PLAIN.init(jax.random.key(0), batch))
   assert set(shapes) == {"params"}
   assert jax.tree.map(lambda x: x.shape, shapes["params"]) == jax.tree.map(
     lambda x: x.shape, variables()["params"]
@@ -69,19 +77,19 @@ def test_loss_is_the_mean_of_minus_log_p_in_nats():
   check(loss_of(PLAIN, BATCH, train=True), np.mean(nll_of(empty=False)[0]))
 
 
-def test_evaluation_neither_drops_captions_nor_smooths():
-  check(loss_of(BOTH, BATCH, train=False), np.mean(nll_of(empty=False)[0]))
+def test_evaluation_neither_drops_nor_smooths():
+  check(loss_of(ALL, BATCH, train=False), np.mean(nll_of(empty=False)[0]))
 
 
 def test_condition_dropout_of_1_is_the_empty_caption():
-  out = loss_of(PriorTask(MODEL, 1.0, 0.0, 0.0), BATCH, train=True)
+  out = loss_of(task_of(condition_dropout=1.0), BATCH, train=True)
   check(out, np.mean(nll_of(empty=True)[0]))
   assert abs(np.mean(nll_of(empty=True)[0]) - np.mean(nll_of(empty=False)[0])) > 1e-3
 
 
 def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
   smoothing = 0.2
-  out = loss_of(PriorTask(MODEL, 0.0, smoothing, 0.0), BATCH, train=True)
+  out = loss_of(task_of(label_smoothing=smoothing), BATCH, train=True)
   nll, all_nll = nll_of(empty=False)
   # Cross-entropy against the smoothed target itself, written out.
   target = np.full((4, 4, K), smoothing / K)
@@ -94,7 +102,7 @@ def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
 
 def test_condition_dropout_drops_whole_captions_as_often_as_asked():
   with_words, without = (np.mean(nll_of(empty)[0], axis=1) for empty in (False, True))
-  task = PriorTask(MODEL, 0.3, 0.0, 0.0)
+  task = task_of(condition_dropout=0.3)
 
   def per_image(key):
     """The loss of each image: a weight of 1 for it alone, with the same key."""
@@ -112,13 +120,52 @@ def test_condition_dropout_drops_whole_captions_as_often_as_asked():
   assert len({tuple(row) for row in dropped}) > 5  # each image for itself
 
 
+class Echo(Prior):
+  """Costs nothing at a token that it was shown, log K at one that was blanked."""
+
+  def setup(self):
+    pass
+
+  def __call__(self, tokens, text, *, train):
+    return 100 * jax.nn.one_hot(tokens, self.codebook_size)  # a blank is no class: all zeros
+
+
+ECHO = Echo(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+
+
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test_token_dropout_blanks_any_number_of_tokens_and_predicts_them_all(share):
+  task = task_of(ECHO, token_dropout=share)
+  one = {"tokens": TOKENS[:1], "text": TEXT[:1]}
+  loss = lambda key, train: task.loss({"params": {}}, one, key, train=train).loss
+  keys = jax.random.split(jax.random.key(0), 3000)
+  losses = jax.jit(jax.vmap(lambda key: loss(key, True)))(keys)
+  # The targets are the tokens themselves: a blank as a target would not give this number.
+  blanked = np.asarray(losses) * 4 / np.log(K)
+  np.testing.assert_allclose(blanked, np.round(blanked), atol=1e-4)
+  counts = np.bincount(np.round(blanked).astype(int), minlength=5)
+  # A rate uniform in [0, 1] makes each number of 4 tokens equally probable.
+  expected = 3000 * (share / 5 + (1 - share) * np.eye(5)[0])
+  assert np.sum((counts - expected) ** 2 / expected) < stats.chi2.ppf(0.999, df=4)
+  assert float(loss(keys[0], False)) == 0  # in training only
+
+
+def test_token_dropout_blanks_each_image_for_itself():
+  task = task_of(ECHO, token_dropout=1.0)
+  run = lambda weight: task.loss(
+    {"params": {}}, BATCH | {"weight": weight}, jax.random.key(0), train=True
+  )
+  losses = np.asarray(jax.jit(jax.vmap(lambda weight: run(weight).loss))(jnp.eye(4)))
+  assert len(np.unique(np.round(losses, 3))) > 1
+
+
 def weighing(*weight):
   return {"weight": jnp.array(weight, jnp.float32)}
 
 
 def test_rows_of_weight_0_do_not_count_and_weights_weigh():
   per_image = np.mean(nll_of(empty=False)[0], axis=1)
-  out = loss_of(BOTH, BATCH | weighing(1, 0.5, 0, 0), train=False)
+  out = loss_of(ALL, BATCH | weighing(1, 0.5, 0, 0), train=False)
   check(out, (per_image[0] + 0.5 * per_image[1]) / 1.5)
   for mean in out.metrics.values():
     np.testing.assert_allclose(mean.weight, 1.5)
@@ -129,7 +176,7 @@ def test_metrics_of_batches_add_up_to_those_of_the_whole():
   parts = []
   for rows, weight in (([0, 1, 2, 2], (1, 1, 1, 0)), ([3, 3, 3, 3], (1, 0, 0, 0))):
     batch = {name: value[np.array(rows)] for name, value in BATCH.items()}
-    parts.append(loss_of(BOTH, batch | weighing(*weight), train=False).metrics)
+    parts.append(loss_of(ALL, batch | weighing(*weight), train=False).metrics)
   merged = metrics.compute(metrics.merge(*parts))
   expected = np.mean(nll_of(empty=False)[0])
   np.testing.assert_allclose([merged["nll"], merged["loss"]], expected, rtol=1e-5)
@@ -169,8 +216,8 @@ def test_frozen_collections_are_neither_used_nor_learnt():
 
 
 def test_dropout_follows_the_key_and_is_off_in_evaluation():
-  task = PriorTask(MODEL.copy(dropout=0.5), 0.0, 0.0, 0.0)
+  task = task_of(MODEL.copy(dropout=0.5))
   loss = lambda task, seed, train: float(loss_of(task, BATCH, seed=seed, train=train).loss)
   assert loss(task, 0, True) == loss(task, 0, True)
   assert loss(task, 0, True) != loss(task, 1, True)
-  assert loss(BOTH, 0, False) == loss(BOTH, 1, False)
+  assert loss(ALL, 0, False) == loss(ALL, 1, False)
