@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
   except UserError as error:
     print(f"benchmarks: error: {error}", file=sys.stderr)
     return error.exit_code
+  except KeyboardInterrupt:
+    return 130
   return 0
 
 

@@ -95,12 +95,8 @@ def compare(case: Case, rounds: int) -> Comparison:
     medians: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
       for connection, values in zip((ours, peer), medians, strict=True):
-        connection.send(case.steps)
-        values.append(statistics.median(_receive(connection, case.name)))
-    peaks = []
-    for connection in (ours, peer):
-      connection.send(0)
-      peaks.append(_receive(connection, case.name))
+        values.append(statistics.median(_ask(connection, case.steps, case.name)))
+    peaks = [_ask(connection, 0, case.name) for connection in (ours, peer)]
   first, second = (Series(tuple(v), p) for v, p in zip(medians, peaks, strict=True))
   return Comparison(case.name, first, second)
 
@@ -131,6 +127,8 @@ def _serve(prepare: Callable[[], Prepared], connection: Connection) -> None:
     while steps := connection.recv():
       connection.send([_seconds(prepared.step) for _ in range(steps)])
     connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+  except (EOFError, KeyboardInterrupt):  # nobody waits for the rest
+    raise SystemExit(1) from None
   except Exception:
     traceback.print_exc()
     raise SystemExit(1) from None
@@ -142,10 +140,18 @@ def _seconds(step: Callable[[], object]) -> float:
   return time.perf_counter() - start
 
 
+def _ask(connection: Connection, steps: int, name: str) -> Any:
+  try:
+    connection.send(steps)
+  except OSError as error:
+    raise UserError(f"{name} failed: see the traceback above.") from error
+  return _receive(connection, name)
+
+
 def _receive(connection: Connection, name: str) -> Any:
   try:
     return connection.recv()
-  except EOFError as error:
+  except (EOFError, OSError) as error:
     raise UserError(f"{name} failed: see the traceback above.") from error
 
 
