@@ -11,9 +11,9 @@ TEMPERATURE = 0.8
 def cases() -> list[Case]:
   """Both sizes of the prior."""
   return [
-    Case(f"sampling_{size}_b{b}", partial(_ours, size, b), partial(_peer, size, b), steps=5)
+    Case(f"sampling_{size}_b{b}", partial(_ours, size, b), partial(_peer, size, b), steps)
     for size in SIZES
-    for b in (1, 16)
+    for b, steps in ((1, 15), (16, 6))
   ]
 
 

@@ -121,13 +121,15 @@ def test_condition_dropout_drops_whole_captions_as_often_as_asked():
 
 
 class Echo(Prior):
-  """Costs nothing at a token that it was shown, log K at one that was blanked."""
+  """Sure of a token that it was shown; where one was blanked, says code 0 with probability 1/2."""
 
   def setup(self):
     pass
 
   def __call__(self, tokens, text, *, train):
-    return 100 * jax.nn.one_hot(tokens, self.codebook_size)  # a blank is no class: all zeros
+    shown = 100 * jax.nn.one_hot(tokens, self.codebook_size)
+    guess = jnp.log(self.codebook_size - 1.0) * jax.nn.one_hot(0, self.codebook_size)
+    return jnp.where((tokens == self.blank)[..., None], guess[None, None], shown)
 
 
 ECHO = Echo(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
@@ -136,12 +138,12 @@ ECHO = Echo(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=
 @pytest.mark.parametrize("share", [0.6, 1.0])
 def test_token_dropout_blanks_any_number_of_tokens_and_predicts_them_all(share):
   task = task_of(ECHO, token_dropout=share)
-  one = {"tokens": TOKENS[:1], "text": TEXT[:1]}
+  one = {"tokens": jnp.zeros((1, *GRID), jnp.int32), "text": TEXT[:1]}
   loss = lambda key, train: task.loss({"params": {}}, one, key, train=train).loss
   keys = jax.random.split(jax.random.key(0), 3000)
   losses = jax.jit(jax.vmap(lambda key: loss(key, True)))(keys)
-  # The targets are the tokens themselves: a blank as a target would not give this number.
-  blanked = np.asarray(losses) * 4 / np.log(K)
+  # Each blanked token costs log 2, as its target is still the 0 that it was.
+  blanked = np.asarray(losses) * 4 / np.log(2)
   np.testing.assert_allclose(blanked, np.round(blanked), atol=1e-4)
   counts = np.bincount(np.round(blanked).astype(int), minlength=5)
   # A rate uniform in [0, 1] makes each number of 4 tokens equally probable.
