@@ -39,7 +39,6 @@ NOTEBOOKS = [
   "ipykernel>=6.29",
   "nbclient>=0.10",
   "nbformat>=5.10",
-  "scikit-learn>=1.6,<2",
 ]
 
 EXTRAS_REQUIRE = {

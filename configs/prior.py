@@ -34,15 +34,12 @@ def get_config(arg: str = "") -> ConfigDict:
   config.data = common.data(chosen["data"], chosen["size"])
   config.text = dict(vocab_size=256 if tiny else 4096, max_length=16)
   config.prompts = PROMPTS[chosen["data"]]
-  # A few thousand images are told apart by their first tokens; endless scenes are not.
-  token_dropout = 0.0 if chosen["data"] == "shapes" else 0.5
-  config.loss = dict(condition_dropout=0.1, label_smoothing=0.0, token_dropout=token_dropout)
+  config.loss = dict(condition_dropout=0.1, label_smoothing=0.0, token_dropout=0.5)
   config.optimizer.learning_rate = 1e-3
   config.model = dict(width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
   if chosen["data"] == "shapes":  # a small world: a small prior sees three times as many scenes
     config.model.update(width=128, layers=4, heads=4)
-    config.optimizer.learning_rate = 2e-3
-    config.batch_size = 32
+    config.optimizer.learning_rate = 3e-3
   if tiny:
     config.batch_size = 4
     config.model.update(width=32, layers=2, heads=2, text_layers=1)

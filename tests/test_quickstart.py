@@ -1,5 +1,6 @@
 """The quick start: its stages are commands that work, in the right order, stopped by a failure."""
 
+import functools
 import json
 import logging
 import re
@@ -46,10 +47,9 @@ def test_configs_of_the_recipes_exist(data, minutes):
   prior = config_of_name(f"prior:{recipe.prior}")
   assert tokenizer["data"]["name"] == prior["data"]["name"] == data
   assert tokenizer["data"]["image_size"] == prior["data"]["image_size"]
-  for path in flags_of(list(recipe.prior_options), "--config."):
-    section = prior
-    for key in path.split("."):
-      section = section[key]
+  for section, options in ((tokenizer, recipe.tokenizer_options), (prior, recipe.prior_options)):
+    for path in flags_of(list(options), "--config."):
+      functools.reduce(lambda part, key: part[key], path.split("."), section)
   assert recipe.prompts
   assert recipe.note
 

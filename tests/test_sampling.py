@@ -41,8 +41,9 @@ def test_options_without_a_meaning_are_refused_by_name_and_value(name, value):
 
 
 def test_options_accept_the_limits():
-  SamplingOptions(guidance_scale=0.0, temperature=0.0, top_k=0, top_p=1.0)
-  SamplingOptions(guidance_scale=30.0, temperature=100.0, top_k=10**6, top_p=1e-6)
+  lowest = SamplingOptions(guidance_scale=0.0, temperature=0.0, top_k=0, top_p=1e-6)
+  highest = SamplingOptions(guidance_scale=30.0, temperature=100.0, top_k=10**6, top_p=1.0)
+  assert lowest != highest
 
 
 # --- guidance ---

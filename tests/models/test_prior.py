@@ -241,6 +241,17 @@ def test_layers_are_stacked_and_start_differently():
       np.testing.assert_allclose(np.std(leaf) * np.sqrt(leaf.shape[1]), 1, rtol=0.1)
 
 
+def test_positions_start_as_large_as_embeddings():
+  """Smaller ones drown in the words: which adjective belongs to which noun is then learnt late."""
+  prior = Prior(64, (16, 16), 64, width=64, layers=1, heads=2, text_layers=1, dropout=0.0)
+  tokens, text = jnp.zeros((1, 256), jnp.int32), jnp.zeros((1, 64), jnp.int32)
+  start = jax.jit(lambda: prior.init(jax.random.key(0), tokens, text, train=False))()["params"]
+  encoder = start["text_encoder"]
+  spread = np.std(np.asarray(start["embed"]["embedding"]))
+  for positions in (encoder["positions"], encoder["slot"], start["rows"], start["columns"]):
+    assert np.std(np.asarray(positions)) == pytest.approx(spread, rel=0.3)
+
+
 def test_an_untrained_prior_knows_nothing():
   logits = logits_of(jax.tree.map(jnp.asarray, fresh()), TOKENS, TEXT)
   log_p = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
