@@ -1,5 +1,6 @@
 """Evaluating a finished run: which evaluators fit what was trained."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,22 @@ from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.recall import Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
 from jaxt2i.experiment import EVAL_BATCH, Tokenized, caption_row, image_row
+from jaxt2i.sampling import SamplingOptions
 from jaxt2i.tasks.prior import PriorTask
 
 
-def evaluate(workdir: Path, split: str, n: int) -> dict[str, Any]:
+def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dict[str, Any]:
   """All that can be said of a run on one split.
 
   Args:
     workdir: of a tokenizer or a prior.
     split: of the run's own data.
     n: pictures that are drawn.
+    options: how they are drawn.
 
   Returns:
-    Values by name; `split` and `images`, how many it has, come first.
+    Values by name; `split` and `images`, how many it has, come first. How pictures were drawn
+    stands before what was measured on them.
 
   Raises:
     UserError: no run, no whole checkpoint, no such split, or the data has changed since.
@@ -50,6 +54,7 @@ def evaluate(workdir: Path, split: str, n: int) -> dict[str, Any]:
     tokenized = Tokenized.of(part, road, at_most=len(source))
     stream = lambda tokenized=tokenized: eval_stream(tokenized, row, batch_size=EVAL_BATCH)
     results[name] = Likelihood(task, stream)(road.prior_variables)["nll"]
+  results |= dataclasses.asdict(options)  # the numbers below mean nothing without them
   if config["data"]["name"] == "shapes":
-    return results | Attributes(source, n)(road)
-  return results | Recall(train, n)(road)
+    return results | Attributes(source, n, options)(road)
+  return results | Recall(train, n, options)(road)

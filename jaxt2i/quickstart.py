@@ -27,6 +27,7 @@ class Recipe:
     tokenizer, prior: arguments of the configs.
     tokenizer_options, prior_options: further flags of each training.
     tokenizer_steps, prior_steps: for each minute asked for, on two CPU cores.
+    drawing: flags of drawing, in pictures and in numbers.
     prompts: what is drawn.
     split: what is evaluated.
     pictures: how many are drawn to measure.
@@ -39,6 +40,7 @@ class Recipe:
   prior_options: tuple[str, ...]
   tokenizer_steps: int
   prior_steps: int
+  drawing: tuple[str, ...]
   prompts: tuple[str, ...]
   split: str
   pictures: int
@@ -53,6 +55,7 @@ OPENMOJI = Recipe(
   prior_options=("--config.data.subset=basics", "--config.data.languages=('en',)"),
   tokenizer_steps=120,
   prior_steps=160,
+  drawing=(),
   prompts=(
     *("red heart", "rocket", "penguin", "red apple", "guitar", "fish", "house", "umbrella"),
     *("pizza", "sunflower", "whale", "sailboat"),
@@ -88,6 +91,7 @@ SHAPES = Recipe(
   prior_options=(),
   tokenizer_steps=120,
   prior_steps=360,
+  drawing=("--guidance_scale=1.5",),
   prompts=(
     "large red star left of small blue heart",
     "small yellow circle above large green square",
@@ -154,7 +158,15 @@ def quickstart(data: str, minutes: float, workdir: Path) -> None:
   pictures = workdir / "pictures"
   _run(
     "3/4 drawing",
-    [*command, "generate", f"--workdir={prior}", f"--out={pictures}", "--n=2", *prompts],
+    [
+      *command,
+      "generate",
+      f"--workdir={prior}",
+      f"--out={pictures}",
+      "--n=2",
+      *recipe.drawing,
+      *prompts,
+    ],
   )
   _run(
     "4/4 measuring",
@@ -164,6 +176,7 @@ def quickstart(data: str, minutes: float, workdir: Path) -> None:
       f"--workdir={prior}",
       f"--split={recipe.split}",
       f"--n={recipe.pictures}",
+      *recipe.drawing,
     ],
   )
   logger.info("\n%s\n", recipe.note)

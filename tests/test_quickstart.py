@@ -88,6 +88,7 @@ def test_stages(data, commands, tmp_path, caplog):
   for command in (draw, measure):
     assert command[1:3] == ["-m", "jaxt2i.cli"]
     assert f"--workdir={tmp_path / 'prior'}" in command
+    assert set(recipe_for(data, 2.0).drawing) <= set(command)  # measured as it is drawn
   assert [p for p in draw if p.startswith("--prompt=")] == [
     f"--prompt={prompt}" for prompt in recipe_for(data, 2.0).prompts
   ]

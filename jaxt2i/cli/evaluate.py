@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from jaxt2i.cli import drawing
 from jaxt2i.errors import UsageError, UserError
 
 
@@ -14,15 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--n", type=int, default=100, help="pictures drawn, where pictures are drawn (default: 100)"
   )
+  drawing.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
   """Prints a table and writes `<workdir>/eval/<split>.json`."""
   if not 2 <= args.n <= 10_000:
     raise UsageError(f"--n is {args.n}: must be from 2 to 10000.")
+  options = drawing.options(args)
   from jaxt2i.evaluation import evaluate
 
-  results = evaluate(Path(args.workdir), args.split, args.n)
+  results = evaluate(Path(args.workdir), args.split, args.n, options)
   width = max(len(name) for name in results)
   for name, value in results.items():
     print(

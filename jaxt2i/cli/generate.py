@@ -1,9 +1,11 @@
 """`jaxt2i generate`: pictures for prompts, with what made them in their metadata."""
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
+from jaxt2i.cli import drawing
 from jaxt2i.errors import UsageError, UserError
 
 MAX_IMAGES = 1024  # of one call: more would fill memory, and nobody looks at them in one grid
@@ -15,10 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--prompt", action="append", required=True, help="may be given several times")
   parser.add_argument("--n", type=int, default=4, help="pictures a prompt (default: 4)")
   parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (default: 0)")
-  parser.add_argument("--guidance_scale", type=float, default=1.0, help="1 = off (default: 1)")
-  parser.add_argument("--temperature", type=float, default=0.8, help="(default: 0.8)")
-  parser.add_argument("--top_k", type=int, default=0, help="0 = off (default: 0)")
-  parser.add_argument("--top_p", type=float, default=1.0, help="1 = off (default: 1)")
+  drawing.add_arguments(parser)
   parser.add_argument("--out", default="pictures", help="folder to write to (default: pictures)")
 
 
@@ -32,19 +31,14 @@ def run(args: argparse.Namespace) -> int:
     )
   if not 0 <= args.seed < 2**32:
     raise UsageError(f"--seed is {args.seed}: must be from 0 to {2**32 - 1}.")
-  # Imported here: `jaxt2i --help` should not wait for JAX.
-  from jaxt2i.sampling import SamplingOptions
-
-  names = ("guidance_scale", "temperature", "top_k", "top_p")
-  options = {name: getattr(args, name) for name in names}
-  SamplingOptions(**options)  # refuses what has no meaning before anything is loaded
+  options = drawing.options(args)  # refuses what has no meaning before anything is loaded
 
   import jaxt2i
 
   pipeline = jaxt2i.load(args.workdir)
   for prompt in args.prompt:
     _note(prompt, pipeline.text_tokenizer)
-  drawings = pipeline(args.prompt, n=args.n, seed=args.seed, **options)
+  drawings = pipeline(args.prompt, n=args.n, seed=args.seed, **dataclasses.asdict(options))
   paths = _write(drawings, pipeline.attribution, Path(args.out), args.workdir)
   print(f"{count} pictures in {args.out}; all together: {paths[-1]}")
   return 0

@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from jaxt2i.data.records import Record, Source
 from jaxt2i.evaluators import shapes
 from jaxt2i.pipeline import Pipeline
+from jaxt2i.sampling import SamplingOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +24,16 @@ class Attributes:
 
   source: Source
   n: int
+  options: SamplingOptions
   seed: int = 0
-  temperature: float = 0.8
 
   def __call__(self, pipeline: Pipeline) -> dict[str, float]:
     """Draws and judges."""
     records = [self.source[i] for i in range(min(self.n, len(self.source)))]
     drawings = pipeline(
-      [record.captions[0] for record in records], seed=self.seed, temperature=self.temperature
+      [record.captions[0] for record in records],
+      seed=self.seed,
+      **dataclasses.asdict(self.options),
     )
     real = np.stack([record.image for record in records])
     reconstructed = pipeline.decode(pipeline.encode(real))

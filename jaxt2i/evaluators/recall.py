@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 
 from jaxt2i.data.records import Source
 from jaxt2i.pipeline import Pipeline
+from jaxt2i.sampling import SamplingOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Recall:
 
   source: Source
   n: int
+  options: SamplingOptions
   seed: int = 0
-  temperature: float = 0.8
 
   def __call__(self, pipeline: Pipeline) -> dict[str, float]:
     """Draws and compares."""
@@ -30,7 +31,9 @@ class Recall:
     records = [self.source[int(i)] for i in indices]
     real = np.stack([record.image for record in records])
     drawings = pipeline(
-      [record.captions[0] for record in records], seed=self.seed, temperature=self.temperature
+      [record.captions[0] for record in records],
+      seed=self.seed,
+      **dataclasses.asdict(self.options),
     )
     reconstructed = pipeline.decode(pipeline.encode(real))
     return {

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from jaxt2i import cli
+from jaxt2i.pipeline import Pipeline
 from tests.runs import config_of, metrics_of
 
 
@@ -56,6 +57,28 @@ def test_a_prior_is_measured_on_any_split(prior_run, copy, capsys):
   assert 0 <= results["everything"] <= results["colours"] <= 1
   assert results["judge_accuracy"] > 0.6  # of three scenes; measured well elsewhere
   assert {"psnr", "ssim", "codebook_usage", "perplexity"} <= results.keys()
+
+
+def test_what_is_measured_is_drawn_as_asked(prior_run, copy, monkeypatch):
+  asked = []
+
+  def draw(self, prompts, **options):
+    asked.append(options)
+    return original(self, prompts, **options)
+
+  original = Pipeline.__call__
+  monkeypatch.setattr(Pipeline, "__call__", draw)
+  workdir = copy(prior_run)
+  assert evaluate(f"--workdir={workdir}", "--n=2", "--guidance_scale=1.5", "--top_k=3") == 0
+  results = json.loads((workdir / "eval" / "val.json").read_text())
+  expected = {"guidance_scale": 1.5, "temperature": 0.8, "top_k": 3, "top_p": 1.0}
+  assert {name: results[name] for name in expected} == expected
+  assert [expected.items() <= options.items() for options in asked] == [True]
+
+
+def test_an_option_without_a_meaning_is_refused(tokenizer_run, capsys):
+  assert evaluate(f"--workdir={tokenizer_run}", "--temperature=nan") == 2
+  assert "temperature is nan" in one_error_line(capsys)
 
 
 @pytest.mark.parametrize("n", ["1", "0", "-5", "10001"])

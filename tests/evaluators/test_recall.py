@@ -1,5 +1,6 @@
 """Recall: whose drawing is nearest, on planted models whose recall is known."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 
 from jaxt2i.data.records import Record
 from jaxt2i.evaluators.recall import Recall, own_is_nearest, squared_distances
+from jaxt2i.sampling import SamplingOptions
+
+OPTIONS = SamplingOptions()
 
 
 def pictures(count: int, side: int = 8, seed: int = 0) -> np.ndarray:
@@ -106,29 +110,31 @@ def test_a_tie_is_no_hit():
 
 def test_a_perfect_memory(planted):
   source = Pictures(pictures(20))
-  results = Recall(source, n=10)(planted(lambda prompt: source.images[number_of(prompt)]))
+  results = Recall(source, n=10, options=OPTIONS)(
+    planted(lambda prompt: source.images[number_of(prompt)])
+  )
   assert results == {"recall": 1.0, "ceiling": 1.0, "chance": 0.1}
 
 
 def test_a_model_that_always_draws_the_same(planted):
   source = Pictures(pictures(20))
-  results = Recall(source, n=20)(planted(lambda prompt: source.images[7]))
+  results = Recall(source, n=20, options=OPTIONS)(planted(lambda prompt: source.images[7]))
   assert results["recall"] == 1 / 20  # picture 7 itself
   gray = np.full((8, 8, 3), 128, np.uint8)
-  assert Recall(source, n=20)(planted(lambda prompt: gray))["recall"] <= 1 / 20
+  assert Recall(source, n=20, options=OPTIONS)(planted(lambda prompt: gray))["recall"] <= 1 / 20
 
 
 def test_a_memory_that_mixes_up_its_captions(planted):
   source = Pictures(pictures(20))
   shifted = planted(lambda prompt: source.images[(number_of(prompt) + 1) % 20])
-  assert Recall(source, n=20)(shifted)["recall"] == 0.0
+  assert Recall(source, n=20, options=OPTIONS)(shifted)["recall"] == 0.0
 
 
 def test_the_ceiling_is_the_tokenizers(planted):
   source = Pictures(pictures(20))
   images = lambda prompt: source.images[number_of(prompt)]
   lost = planted(images, rebuild=lambda images: np.zeros_like(images))
-  results = Recall(source, n=20)(lost)
+  results = Recall(source, n=20, options=OPTIONS)(lost)
   assert results["recall"] == 1.0
   assert results["ceiling"] <= 1 / 20
 
@@ -137,8 +143,8 @@ def test_the_ceiling_is_the_tokenizers(planted):
 def test_captions_are_spread_over_the_split(planted, n, expected):
   source = Pictures(pictures(20))
   pipeline = planted(lambda prompt: source.images[number_of(prompt)])
-  results = Recall(source, n=n, seed=3, temperature=0.5)(pipeline)
+  results = Recall(source, n=n, seed=3, options=SamplingOptions(temperature=0.5))(pipeline)
   prompts, per_prompt, seed, options = pipeline.asked
   assert prompts == tuple(f"picture {i}" for i in expected)
-  assert (per_prompt, seed, options) == (1, 3, {"temperature": 0.5})
+  assert (per_prompt, seed, options) == (1, 3, dataclasses.asdict(SamplingOptions(temperature=0.5)))
   assert results["chance"] == 1 / len(expected)
