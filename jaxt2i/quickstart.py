@@ -64,10 +64,7 @@ OPENMOJI = Recipe(
   ),
   split="val",
   pictures=100,
-  note=(
-    "In so short a training known captions are recalled from memory, not understood: compare "
-    "train_nll with val_nll."
-  ),
+  note=("Known captions are recalled from memory, not understood: compare train_nll with val_nll."),
 )
 
 # From this many minutes on there is time for all concepts, in four languages.

@@ -2,6 +2,10 @@
 
 import argparse
 import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from jaxt2i.sampling import SamplingOptions
 
 # Slightly below the learnt distribution: fewer slips, still varied.
 TEMPERATURE = 0.8
@@ -17,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--top_p", type=float, default=1.0, help="1 = off (default: 1)")
 
 
-def options(args: argparse.Namespace):
+def options(args: argparse.Namespace) -> "SamplingOptions":
   """The `SamplingOptions` of parsed arguments; UsageError for one that has no meaning."""
-  from jaxt2i.sampling import SamplingOptions  # `--help` should not wait for JAX
+  from jaxt2i.sampling import SamplingOptions  # not above: `--help` should not wait for JAX
 
   names = [field.name for field in dataclasses.fields(SamplingOptions)]
   return SamplingOptions(**{name: getattr(args, name) for name in names})

@@ -33,9 +33,10 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
 SIZES = {"large": 0.36, "small": 0.22}  # side of the box around an object / side of the image
-# What a scene is told with: its first object is the left or the upper one, so that nothing is said
-# twice in two ways. The opposites are for telling a picture from its second object.
+# Scenes are told in reading order, from the left or the upper object: with the opposites as well, a
+# prior spends most of its minutes on finding out which object it has to draw first.
 RELATIONS = ("left of", "above")
+# For telling a scene from its second object, as the judge of pictures must.
 OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 # One of 6 pairs for each colour and each shape: everything is learnt equally often.
 HELD_OUT = (

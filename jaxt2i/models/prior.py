@@ -37,8 +37,10 @@ class Cache(struct.PyTreeNode):
 
 
 def _like_embeddings(width: int) -> nn.initializers.Initializer:
-  """As large as `nn.Embed` starts: smaller positions drown in the words, and which adjective
-  belongs to which noun takes three times as long to learn."""
+  """For positions: as large as `nn.Embed` starts.
+
+  Smaller ones drown in the words, and which adjective belongs to which noun is learnt late.
+  """
   return nn.initializers.normal(width**-0.5)
 
 
