@@ -48,6 +48,11 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, Any], Path]:
     raise
   # ml_collections raises AttributeError, KeyError, TypeError, OSError, whatever a config raises.
   except Exception as error:
+    file = given.removeprefix("--config=").partition(":")[0]
+    if given.startswith("--config=") and not Path(file).is_file():
+      raise UsageError(
+        f"{file} does not exist: --config is a file such as configs/vqvae.py."
+      ) from error
     raise UsageError(f"{given}: {_one_line(error)}") from error
   if stray:
     raise UsageError(f"{stray[0]!r} is not an option: expected --config, --workdir, --config.x=y.")

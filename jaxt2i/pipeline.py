@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Integer, UInt8
 
 from jaxt2i import checkpoints, modules
 from jaxt2i import config as config_lib
@@ -59,12 +59,26 @@ class Pipeline:
   text_tokenizer: TextTokenizer | None = None
 
   def encode(self, images: UInt8[np.ndarray, "B H W 3"]) -> Int32[np.ndarray, "B h w"]:
-    """Tokens of images."""
+    """Tokens of images; UsageError unless they are such an array and divide into tokens."""
+    side = self.tokenizer.encoder.downsample
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+      raise UsageError(
+        f"images are {images.dtype} {list(images.shape)}: must be uint8 [B, H, W, 3]."
+      )
+    if images.shape[1] % side or images.shape[2] % side:
+      raise UsageError(f"images are {list(images.shape)}: H and W must be multiples of {side}.")
     run = partial(_encode, self.tokenizer, self.tokenizer_variables)
     return _in_chunks(run, IMAGE_CHUNK, images)
 
-  def decode(self, tokens: Int32[np.ndarray, "B h w"]) -> UInt8[np.ndarray, "B H W 3"]:
-    """Images of tokens."""
+  def decode(self, tokens: Integer[np.ndarray, "B h w"]) -> UInt8[np.ndarray, "B H W 3"]:
+    """Images of tokens; UsageError unless they are such an array of codes that there are."""
+    size = self.tokenizer.quantizer.codebook_size
+    if not np.issubdtype(tokens.dtype, np.integer) or tokens.ndim != 3:
+      raise UsageError(f"tokens are {tokens.dtype} {list(tokens.shape)}: must be int32 [B, h, w].")
+    if tokens.size and not 0 <= tokens.min() <= tokens.max() < size:
+      raise UsageError(
+        f"tokens are from {tokens.min()} to {tokens.max()}: must be from 0 to {size - 1}."
+      )
     run = partial(_decode, self.tokenizer, self.tokenizer_variables)
     return _in_chunks(run, IMAGE_CHUNK, tokens)
 

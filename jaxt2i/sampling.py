@@ -33,9 +33,15 @@ class SamplingOptions:
   top_p: float = 1.0
 
   def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      kind, expected = (int, "a whole number") if field.name == "top_k" else (float, "a number")
+      if isinstance(value, bool) or not isinstance(value, (int, kind)):
+        raise UsageError(f"{field.name} is {value!r}: must be {expected}.")
     # Written so that NaN fails too.
     checks = {
-      "guidance_scale": (0 <= self.guidance_scale < float("inf"), "0 or more; 1 = off"),
+      # Beyond, logits overflow; what helps is below 10.
+      "guidance_scale": (0 <= self.guidance_scale <= 1000, "from 0 to 1000; 1 = off"),
       "temperature": (0 <= self.temperature < float("inf"), "0 or more; 1 = the learnt one"),
       "top_k": (self.top_k >= 0, "0 or more; 0 = off"),
       "top_p": (0 < self.top_p <= 1, "above 0, at most 1; 1 = off"),

@@ -31,6 +31,12 @@ def refused(main_command, capsys, tmp_path):
   return run
 
 
+def test_a_config_that_does_not_exist(refused):
+  line = refused("--config=configs/nope.py:fsq", code=2)
+  assert "configs/nope.py does not exist" in line
+  assert "configs/vqvae.py" in line
+
+
 @pytest.mark.parametrize(
   ("argument", "words"),
   [

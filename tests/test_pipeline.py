@@ -178,6 +178,32 @@ def test_numbers_out_of_range_are_refused(prior_pipeline, arguments):
     prior_pipeline([PROMPT], **arguments)
 
 
+@pytest.mark.parametrize(
+  ("images", "named"),
+  [
+    (np.zeros((1, 64, 64, 3), np.float32), "float32"),
+    (np.zeros((64, 64, 3), np.uint8), r"\[64, 64, 3\]"),
+    (np.zeros((1, 64, 64, 1), np.uint8), r"\[1, 64, 64, 1\]"),
+    (np.zeros((1, 64, 60, 3), np.uint8), "multiples of 8"),
+  ],
+)
+def test_what_is_no_batch_of_images_is_refused(tokenizer_pipeline, images, named):
+  with pytest.raises(UsageError, match=named):
+    tokenizer_pipeline.encode.__wrapped__(tokenizer_pipeline, images)
+
+
+@pytest.mark.parametrize("token", [-1, 1_000_000])
+def test_tokens_without_a_code_are_refused(tokenizer_pipeline, token):
+  with pytest.raises(UsageError, match=f"{token}.* must be from 0 to"):
+    tokenizer_pipeline.decode(np.full((1, 8, 8), token, np.int32))
+
+
+def test_what_is_no_grid_of_tokens_is_refused(tokenizer_pipeline):
+  for tokens in (np.zeros((8, 8), np.int32), np.zeros((1, 8, 8), np.float32)):
+    with pytest.raises(UsageError, match="must be int32"):
+      tokenizer_pipeline.decode.__wrapped__(tokenizer_pipeline, tokens)
+
+
 def test_a_tokenizer_does_not_draw(tokenizer_pipeline):
   with pytest.raises(UserError, match="load the workdir of a prior"):
     tokenizer_pipeline([PROMPT])

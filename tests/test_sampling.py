@@ -30,14 +30,26 @@ from tests.arrays import integers, normal, random_params
     ("top_p", float("nan")),
     ("top_p", -0.5),
     ("top_p", 1.01),
+    ("guidance_scale", 1000.1),
   ],
 )
 def test_options_without_a_meaning_are_refused_by_name_and_value(name, value):
   with pytest.raises(UsageError) as error:
     SamplingOptions(**{name: value})
-  assert f"{name} is {value}" in str(error.value)
+  assert f"{name} is {value!r}" in str(error.value)
   assert "must be" in str(error.value)
   assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [("guidance_scale", True), ("temperature", "a"), ("temperature", None), ("top_k", 2.5)],
+)
+def test_options_that_are_no_numbers_are_refused(name, value):
+  options = SamplingOptions()
+  object.__setattr__(options, name, value)  # past the type checks that only tests have
+  with pytest.raises(UsageError, match=f"{name} is {value!r}: must be a"):
+    options.__post_init__()
 
 
 def test_options_accept_the_limits():
