@@ -37,7 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.loss = dict(condition_dropout=0.1, label_smoothing=0.0, token_dropout=0.5)
   config.optimizer.learning_rate = 1e-3
   config.model = dict(width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
-  if chosen["data"] == "shapes":  # a small world: a small prior sees three times as many scenes
+  if chosen["data"] == "shapes":  # a small world: a small prior sees twice as many scenes
     config.model.update(width=128, layers=4, heads=4)
     config.optimizer.learning_rate = 3e-3
   if tiny:

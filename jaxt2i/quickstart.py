@@ -64,7 +64,7 @@ OPENMOJI = Recipe(
   ),
   split="val",
   pictures=100,
-  note=("Known captions are recalled from memory, not understood: compare train_nll with val_nll."),
+  note="Known captions are recalled from memory, not understood: compare train_nll with val_nll.",
 )
 
 # From this many minutes on there is time for all concepts, in four languages.
@@ -83,7 +83,7 @@ SHAPES = Recipe(
   tokenizer="fsq,shapes",
   prior="shapes",
   # Few codes must stand for parts that many shapes share: those of a red heart then occur in other
-  # red things, and the prior can put one together. With 1,000 codes it cannot.
+  # red things, and the prior can put one together. With 1,000 codes it seldom does.
   tokenizer_options=("--config.model.quantizer.levels=(5,5,5)",),
   prior_options=(),
   tokenizer_steps=120,

@@ -1,6 +1,7 @@
 """Drawing tokens from a prior: temperature, top-k, top-p, guidance, a key for each image."""
 
 import dataclasses
+import numbers
 from functools import partial
 from typing import Any
 
@@ -35,8 +36,10 @@ class SamplingOptions:
   def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
-      kind, expected = (int, "a whole number") if field.name == "top_k" else (float, "a number")
-      if isinstance(value, bool) or not isinstance(value, (int, kind)):
+      whole = field.name == "top_k"
+      kind = numbers.Integral if whole else numbers.Real  # NumPy's are among them
+      if isinstance(value, bool) or not isinstance(value, kind):
+        expected = "a whole number" if whole else "a number"
         raise UsageError(f"{field.name} is {value!r}: must be {expected}.")
     # Written so that NaN fails too.
     checks = {

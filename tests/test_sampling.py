@@ -52,6 +52,14 @@ def test_options_that_are_no_numbers_are_refused(name, value):
     options.__post_init__()
 
 
+def test_numbers_of_numpy_are_numbers():
+  options = SamplingOptions()
+  for name, value in (("temperature", np.float32(0.5)), ("top_k", np.int64(3))):
+    object.__setattr__(options, name, value)  # past the type checks that only tests have
+  options.__post_init__()
+  assert (options.temperature, options.top_k) == (0.5, 3)
+
+
 def test_options_accept_the_limits():
   lowest = SamplingOptions(guidance_scale=0.0, temperature=0.0, top_k=0, top_p=1e-6)
   highest = SamplingOptions(guidance_scale=30.0, temperature=100.0, top_k=10**6, top_p=1.0)
