@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import input as reading
 from benchmarks import prior_step, sampling, tokenizer_step
 from benchmarks.timing import Case, Comparison, compare, num_cores
 from jaxt2i.errors import UserError
@@ -24,7 +25,9 @@ TUNABLES = "glibc.malloc.hugetlb=1"
 def main(argv: Sequence[str]) -> int:
   """Runs the benchmarks that are named, or all; returns the exit code."""
   cases = {
-    case.name: case for module in (tokenizer_step, prior_step, sampling) for case in module.cases()
+    case.name: case
+    for module in (tokenizer_step, prior_step, sampling, reading)
+    for case in module.cases()
   }
   arguments = _parse(argv, cases)
   try:

@@ -106,7 +106,8 @@ def _worker(prepare: Callable[[], Prepared]) -> Iterator[Connection]:
   """A process that prepares, then serves the other end of the connection."""
   context = multiprocessing.get_context("spawn")  # a fork would share the parent's thread pools
   connection, its_end = context.Pipe()
-  process = context.Process(target=_serve, args=(prepare, its_end), daemon=True)
+  # No daemon, as those may have no processes of their own; it ends when nobody talks to it.
+  process = context.Process(target=_serve, args=(prepare, its_end))
   process.start()
   its_end.close()
   try:
