@@ -1,111 +1,58 @@
-"""Procedural scenes of two objects with exact ground truth: `shapes`.
+"""Procedural scenes with exact ground truth, said in `data.scenes`, drawn here: `shapes`.
 
-A scene says "large red star left of small blue heart": two objects, each with a size, a colour
-and a shape, and a relation. Scene i of a split depends on (seed, split, i) alone. Three splits:
+"large red star left of small blue heart": one to three objects, each with a size, a colour and a
+shape, where they stand, and a background. Scene i of a split depends on (seed, split, i) and the
+choice of objects and backgrounds alone. Three splits:
 
 - `train`: none of `HELD_OUT`, the (colour, shape) pairs kept for the last split;
 - `val`: none of `HELD_OUT` either, and only statements that `train` never shows in any position
-  or wording: a tenth of all statements, always the same, belongs to `val`;
+  or wording, nor on another background: a tenth of all statements, always the same, is `val`'s;
 - `compositional`: at least one object is of a pair in `HELD_OUT`. Its colour and its shape occur
   in `train`, together they do not.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from jaxt2i.data.records import Record, options_fingerprint, share_of_hash
+from jaxt2i.data.records import Record, options_fingerprint
+from jaxt2i.data.scenes import (
+  BACKGROUNDS,
+  COLOURS,
+  ORDINALS,
+  POSITIONS,
+  RELATIONS,
+  SHAPES,
+  SIZES,
+  Scene,
+  SceneObject,
+  split_of,
+)
 from jaxt2i.errors import UserError
 
-# Every colour has 30 in its lowest channel, so that on white (255 - lowest channel) / 225 is the
-# covered share of a pixel whatever the colour; `evaluators.shapes` relies on it.
-COLOURS: dict[str, tuple[int, int, int]] = {
-  "red": (225, 30, 45),
-  "yellow": (255, 200, 30),
-  "green": (30, 165, 80),
-  "blue": (30, 100, 235),
-  "purple": (155, 30, 200),
-  "black": (30, 30, 30),
-}
-SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
-SIZES = {"large": 0.36, "small": 0.22}  # side of the box around an object / side of the image
-# Scenes are told in reading order, from the left or the upper object: with the opposites as well, a
-# prior spends most of its minutes on finding out which object it has to draw first.
-RELATIONS = ("left of", "above")
-# For telling a scene from its second object, as the judge of pictures must.
-OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-# One of 6 pairs for each colour and each shape: everything is learnt equally often.
-HELD_OUT = (
-  ("red", "heart"),
-  ("yellow", "square"),
-  ("green", "circle"),
-  ("blue", "star"),
-  ("purple", "triangle"),
-  ("black", "cross"),
-)
+T = TypeVar("T")
+
+COUNTS = (1, 2, 3)  # how many objects a scene may have
 _SPLITS = ("train", "val", "compositional")  # the position seeds the split: append only
-_VAL_SHARE = 0.1
-# Where scenes lie across the relation's axis, share of the image. A raster, and a coarse one: were
-# objects anywhere, each would cut the squares behind the tokens in its own way, and learning those
-# cuts would take a prior far longer than learning what the words mean.
-_LEVELS = (7 / 16, 8 / 16, 9 / 16)
+# Where objects stand, share of the image. All on rasters, and coarse ones: were objects anywhere,
+# each would cut the squares behind the tokens in its own way, and learning those cuts would take a
+# prior far longer than learning what the words mean.
+_NUDGES = (-1 / 32, 0, 1 / 32)  # of one object from its position, along both axes
+_LEVELS = (7 / 16, 8 / 16, 9 / 16)  # of two or three, across the relation's axis
+_TWO = (0.25, 0.75)  # along it
+# Three along it, by their sizes, with gaps as equal as the raster allows. Two large ones leave no
+# room for a third, and drawing them smaller would make "large" mean less than it does elsewhere.
+_THREE: dict[tuple[str, ...], tuple[float, float, float]] = {
+  ("small", "small", "small"): (6 / 32, 16 / 32, 26 / 32),
+  ("large", "small", "small"): (7 / 32, 18 / 32, 27 / 32),
+  ("small", "large", "small"): (5 / 32, 16 / 32, 27 / 32),
+  ("small", "small", "large"): (5 / 32, 14 / 32, 25 / 32),
+}
 _SUPERSAMPLING = 6  # inside-or-outside decisions along each side of a pixel
-# "a large red star with a small blue heart <these words>"
-_WHERE_SECOND = {"left of": "to its right", "above": "below it"}
-
-
-@dataclasses.dataclass(frozen=True)
-class SceneObject:
-  """What is said of one object."""
-
-  size: str
-  colour: str
-  shape: str
-
-  def __str__(self) -> str:
-    return f"{self.size} {self.colour} {self.shape}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
-  """What is said of a picture: `first` is `relation` `second`."""
-
-  first: SceneObject
-  second: SceneObject
-  relation: str  # one of RELATIONS; of OPPOSITES where it is told the other way round
-
-  @classmethod
-  def from_attributes(cls, attributes: Mapping[str, Any]) -> "Scene":
-    """The scene in a record's attributes; centres, if there are any, are left out."""
-    names = [field.name for field in dataclasses.fields(SceneObject)]
-    first, second = (
-      SceneObject(**{name: attributes[which][name] for name in names})
-      for which in ("first", "second")
-    )
-    return cls(first, second, attributes["relation"])
-
-  def mirrored(self) -> "Scene":
-    """The same scene told from the second object: A left of B is B right of A."""
-    return Scene(self.second, self.first, OPPOSITES[self.relation])
-
-  def captions(self) -> tuple[str, ...]:
-    """The exact statement, then paraphrases of it."""
-    return (
-      f"{self.first} {self.relation} {self.second}",
-      f"a {self.first} {self.relation} a {self.second}",
-      f"a {self.first} with a {self.second} {_WHERE_SECOND[self.relation]}",
-    )
-
-
-def split_of(scene: Scene) -> str:
-  """The only split that may show this statement."""
-  if any((thing.colour, thing.shape) in HELD_OUT for thing in (scene.first, scene.second)):
-    return "compositional"
-  return "val" if share_of_hash(scene.captions()[0]) < _VAL_SHARE else "train"
 
 
 def coverage(
@@ -164,25 +111,15 @@ def _inside(
 
 
 def draw(
-  scene: Scene, centres: tuple[tuple[float, float], tuple[float, float]], image_size: int
+  scene: Scene, centres: Sequence[tuple[float, float]], image_size: int
 ) -> UInt8[np.ndarray, "H W 3"]:
-  """The picture of a scene, on white; `centres` are (x, y) in pixels of the two objects."""
-  image = np.full((image_size, image_size, 3), 255, np.float32)
-  for thing, centre in zip((scene.first, scene.second), centres, strict=True):
+  """The picture of a scene; `centres` are (x, y) in pixels of its objects, which must not touch."""
+  background = np.asarray(BACKGROUNDS[scene.background], np.float32)
+  image = np.tile(background, (image_size, image_size, 1))
+  for thing, centre in zip(scene.objects, centres, strict=True):
     covered = coverage(thing.shape, centre, SIZES[thing.size] * image_size, image_size)
-    image -= covered[..., None] * (255 - np.asarray(COLOURS[thing.colour], np.float32))
+    image -= covered[..., None] * (background - np.asarray(COLOURS[thing.colour], np.float32))
   return np.rint(image).astype(np.uint8)
-
-
-def _centres(
-  scene: Scene, uniform: float, image_size: int
-) -> tuple[tuple[float, float], tuple[float, float]]:
-  """Where the objects stand: a quarter and three quarters along the relation's axis, and level."""
-  across = _LEVELS[int(uniform * len(_LEVELS))] * image_size
-  points = (0.25 * image_size, across), (0.75 * image_size, across)
-  if scene.relation == "above":
-    return (points[0][1], points[0][0]), (points[1][1], points[1][0])
-  return points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +127,7 @@ class Shapes:
   """The data set `shapes`, drawn with numpy: no download, every label known.
 
   Raises:
-    UserError: an option is not a whole number in its range.
+    UserError: an option is not in its range.
   """
 
   image_size: int  # pixels, at least 32: a small star needs 7
@@ -198,6 +135,8 @@ class Shapes:
   num_val: int
   num_test: int  # of the split `compositional`
   seed: int
+  objects: tuple[int, ...]  # how many a scene has, all equally often: some of COUNTS
+  backgrounds: tuple[str, ...]  # all equally often: some of BACKGROUNDS
 
   version: ClassVar[int] = 2
   attribution: ClassVar[str] = ""
@@ -209,6 +148,14 @@ class Shapes:
       value = getattr(self, name)
       if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise UserError(f"shapes: {name}={value!r}: expected a whole number of {lowest} or more")
+    menus: dict[str, Sequence[Any]] = {"objects": COUNTS, "backgrounds": tuple(BACKGROUNDS)}
+    for name, menu in menus.items():
+      value = getattr(self, name)
+      if not isinstance(value, tuple) or not _some_of(menu, value):
+        raise UserError(
+          f"shapes: {name}={value!r}: expected one or more, each once, of "
+          f"{', '.join(map(repr, menu))}"
+        )
 
   def fingerprint(self) -> str:
     """Sha256 hex of version and options: the records depend on nothing else."""
@@ -225,19 +172,21 @@ class Shapes:
   def record(self, split: str, index: int) -> Record:
     """Record `index` of a split.
 
-    Its image is [image_size, image_size, 3] uint8. Its attributes are
-    `{"first": {"size", "colour", "shape", "centre": [x, y] in pixels}, "second": …, "relation"}`.
+    Its image is [image_size, image_size, 3] uint8. Its attributes are those of `Scene.attributes`,
+    each object's with its `"centre": [x, y]` in pixels.
     """
     # Raw bits and SeedSequence are the parts of numpy.random that stay the same in all versions.
     bits = np.random.PCG64(np.random.SeedSequence([self.seed, _SPLITS.index(split), index]))
+    # Chosen once, lest the splits had their own shares: held-out pairs are likelier among three.
+    count, background = _pick(bits, self.objects), _pick(bits, self.backgrounds)
     while True:
-      scene = _random_scene(_uniforms(bits, 7))
+      scene = _random_scene(bits, count, background)
       if scene is not None and split_of(scene) == split:
         break
-    centres = _centres(scene, float(_uniforms(bits, 1)[0]), self.image_size)
-    attributes: dict[str, Any] = {"relation": scene.relation}
-    for which, centre in zip(("first", "second"), centres, strict=True):
-      attributes[which] = dataclasses.asdict(getattr(scene, which)) | {"centre": list(centre)}
+    centres = [(x * self.image_size, y * self.image_size) for x, y in _centres(bits, scene)]
+    attributes = scene.attributes()
+    for which, centre in zip(ORDINALS, centres, strict=False):
+      attributes[which]["centre"] = list(centre)
     return Record(
       image_id=f"shapes-{split}-{index:06d}",
       image=draw(scene, centres, self.image_size),
@@ -246,14 +195,40 @@ class Shapes:
     )
 
 
-def _uniforms(bits: np.random.PCG64, count: int) -> Float[np.ndarray, "count"]:
-  """Numbers in [0, 1), the next `count` of the stream."""
-  return (np.asarray(bits.random_raw(count)) >> np.uint64(11)) * 2.0**-53
+def _some_of(menu: Sequence[Any], chosen: tuple[Any, ...]) -> bool:
+  """Whether `chosen` is one or more of a menu, each once; True is no 1."""
+  known = [(type(dish), dish) for dish in menu]
+  found = [(type(dish), dish) in known for dish in chosen]
+  return bool(found) and all(found) and len(set(chosen)) == len(chosen)
 
 
-def _random_scene(uniforms: Float[np.ndarray, "7"]) -> Scene | None:
-  """A scene with every choice equally likely; None where both objects look alike but for size."""
-  menus = (tuple(SIZES), tuple(COLOURS), SHAPES) * 2 + (RELATIONS,)
-  picks = [menu[int(u * len(menu))] for menu, u in zip(menus, uniforms, strict=True)]
-  scene = Scene(SceneObject(*picks[:3]), SceneObject(*picks[3:6]), picks[6])
-  return None if picks[1:3] == picks[4:6] else scene
+def _pick(bits: np.random.PCG64, menu: Sequence[T]) -> T:
+  """One of a menu, each equally likely; where there is no choice the stream does not move."""
+  if len(menu) == 1:
+    return menu[0]
+  uniform = (bits.random_raw() >> 11) * 2.0**-53  # in [0, 1)
+  return menu[int(uniform * len(menu))]
+
+
+def _random_scene(bits: np.random.PCG64, count: int, background: str) -> Scene | None:
+  """A scene with every choice equally likely.
+
+  None where objects look alike but for size, or where three do not fit.
+  """
+  menus = (tuple(SIZES), tuple(COLOURS), SHAPES)
+  objects = tuple(SceneObject(*(_pick(bits, menu) for menu in menus)) for _ in range(count))
+  place = _pick(bits, tuple(POSITIONS) if count == 1 else RELATIONS)
+  alike = len({(thing.colour, thing.shape) for thing in objects}) < count
+  cramped = count == 3 and tuple(thing.size for thing in objects) not in _THREE
+  return None if alike or cramped else Scene(objects, place, background)
+
+
+def _centres(bits: np.random.PCG64, scene: Scene) -> list[tuple[float, float]]:
+  """Where the objects stand: (x, y) as shares of the image."""
+  if len(scene.objects) == 1:
+    x, y = POSITIONS[scene.place]
+    return [(x + _pick(bits, _NUDGES), y + _pick(bits, _NUDGES))]
+  sizes = tuple(thing.size for thing in scene.objects)
+  across = _pick(bits, _LEVELS)
+  points = [(along, across) for along in (_TWO if len(sizes) == 2 else _THREE[sizes])]
+  return [(y, x) for x, y in points] if scene.place == "above" else points

@@ -16,10 +16,11 @@ from jaxt2i.sampling import SamplingOptions
 class Attributes:
   """Draws one picture for the first caption of the first n scenes of a split and judges it.
 
-  Shares of drawings with the colours, shapes, sizes of both objects, the relation, and everything
-  right. Two figures say how far these can be trusted: `judge_accuracy` is the share of the same
-  scenes' real renderings that the judge reads wholly right, `ceiling` that of the tokenizer's
-  reconstructions of them, which a perfect prior would reach.
+  Shares of drawings with each of `evaluators.shapes.SCORES` right: the relation among scenes of
+  two or three objects, the position among those of one. Two figures say how far these can be
+  trusted: `judge_accuracy` is the share of the same scenes' real renderings that the judge reads
+  wholly right, `ceiling` that of the tokenizer's reconstructions of them, which a perfect prior
+  would reach.
   """
 
   source: Source
@@ -46,7 +47,6 @@ class Attributes:
 
 def _shares(images: UInt8[np.ndarray, "n H W 3"], records: Sequence[Record]) -> dict[str, float]:
   """Share of images with each attribute as its record says."""
-  scores = [
+  return shapes.shares(
     shapes.score(image, record.attributes) for image, record in zip(images, records, strict=True)
-  ]
-  return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+  )

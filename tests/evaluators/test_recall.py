@@ -20,7 +20,7 @@ def pictures(count: int, side: int = 8, seed: int = 0) -> np.ndarray:
 class Pictures:
   """A source of different pictures with different captions."""
 
-  fingerprint, attribution = "0" * 64, ""
+  fingerprint, attribution, protocol, note = "0" * 64, "", "image", ""
 
   def __init__(self, images: np.ndarray):
     self.images = images
