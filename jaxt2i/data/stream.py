@@ -1,7 +1,7 @@
 """Batches: shuffled without end for training, in order and once for evaluation.
 
-Batch i is a function of the seed and i alone, so a run that resumes at step i needs no state.
-No threads, no processes: at the image sizes used here reading is far faster than training.
+Batch i is a function of the seed and i alone, so a run that resumes at step i needs no state, and
+it does not matter whether this process makes the batches or workers do.
 """
 
 import itertools
@@ -11,9 +11,9 @@ from typing import Any
 import grain
 import numpy as np
 
+from jaxt2i.data.workers import Batch, Workers
 from jaxt2i.errors import UserError
 
-Batch = dict[str, np.ndarray]
 Transform = Callable[[Any, np.random.Generator], dict[str, np.ndarray]]
 
 
@@ -34,6 +34,7 @@ def train_stream(
   start_step: int,
   process_index: int = 0,
   process_count: int = 1,
+  num_workers: int = 0,
 ) -> Iterator[Batch]:
   """Batches for ever, reshuffled every epoch; the first is number `start_step`.
 
@@ -48,19 +49,28 @@ def train_stream(
     start_step: number of batches already consumed.
     process_index: of this process, as jax.process_index() gives it.
     process_count: number of processes.
+    num_workers: processes that make the batches of this one, each every so many-th; 0 makes them
+      here. Workers are sent the source and the transform, which must be picklable (functions of a
+      module or dataclasses, no open files), and import what those need; in a script of your own
+      they need its `if __name__ == "__main__":`. They end with the iterator, on its `close()`, or
+      with this process.
 
   Yields:
     Stacked rows with `weight`, float32 [B], all ones.
 
   Raises:
-    UserError: an empty source.
+    UserError: an empty source; while iterating, a worker that died.
   """
   _check(source, batch_size)
+  if num_workers < 0:
+    raise UserError(f"num_workers {num_workers}: expected 0 or more")
   dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
   # Before slicing: the generator of an element is that of its place in the global order.
   dataset = dataset.random_map(_RandomMap(transform))
   dataset = dataset.slice(slice(process_index, None, process_count))
   batches = dataset.batch(batch_size, drop_remainder=True)
+  if num_workers:
+    return Workers(batches, start_step, num_workers)
   return (batches[step] for step in itertools.count(start_step))
 
 

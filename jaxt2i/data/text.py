@@ -1,10 +1,11 @@
-"""The text tokenizer: byte-pair encoding learnt on training captions (Sennrich et al. 2016)."""
+"""Text tokenizers learnt on training captions: byte pairs (Sennrich et al. 2016), words, bytes."""
 
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -17,84 +18,96 @@ from jaxt2i.errors import UserError
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 PAD, UNK = 0, 1
+KINDS = ("bpe", "word", "byte")
 _SPECIAL = ["[PAD]", "[UNK]"]
-_FORMAT = 1
+_FORMAT = 2  # 1 knew byte pairs only
+_NORMALIZER = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+_WORDS = pre_tokenizers.Whitespace()  # words and runs of punctuation
 
 
 class TextTokenizer:
   """Captions to token ids, NFKC-normalised and lower-cased; id 0 is padding, 1 is unknown.
 
+  Kinds: "bpe", pieces of words, the more frequent the longer; "word", the most frequent words, all
+  others are unknown; "byte", the bytes of UTF-8, id − 2 is the byte and nothing is ever unknown.
+
   Attributes:
+    kind: one of KINDS.
     vocab_size: number of ids, padding and unknown included.
     max_length: number of ids a caption is padded or cut to.
     fingerprint: sha256 hex of all that the ids depend on.
   """
 
-  def __init__(self, bpe: str, words: Sequence[str], max_length: int):
-    """Use `train` or `load`. Args: the library's JSON, words of the training captions, length."""
-    self._bpe = tokenizers.Tokenizer.from_str(bpe)
+  def __init__(self, kind: str, library: str, words: Sequence[str], max_length: int):
+    """Use `train` or `load`. Args: kind, the library's JSON, the words that are known, length."""
+    self._library = tokenizers.Tokenizer.from_str(library)
     # Otherwise "[PAD]" typed into a caption would become id 0.
-    self._bpe.encode_special_tokens = True
-    self._content = {"format": _FORMAT, "max_length": max_length, "words": sorted(words)}
-    self._content["bpe"] = json.loads(bpe)
+    self._library.encode_special_tokens = True
+    self._content = {"format": _FORMAT, "kind": kind, "max_length": max_length}
+    self._content |= {"words": sorted(words), "tokenizer": json.loads(library)}
     self._words = frozenset(words)
+    self.kind = kind
     self.max_length = max_length
-    self.vocab_size: int = self._bpe.get_vocab_size()
+    self.vocab_size: int = self._library.get_vocab_size()
     text = json.dumps(self._content, sort_keys=True)
     self.fingerprint: str = hashlib.sha256(text.encode()).hexdigest()
 
   @classmethod
-  def train(cls, captions: Iterable[str], *, vocab_size: int, max_length: int) -> "TextTokenizer":
+  def train(
+    cls, captions: Iterable[str], *, vocab_size: int, max_length: int, kind: str = "bpe"
+  ) -> "TextTokenizer":
     """Learns a vocabulary; the same captions in any order give the same one.
 
     Args:
       captions: of the training split only.
-      vocab_size: upper bound of the number of ids, 8 or more; half of them at most are single
-        characters, the rarest of which become unknown.
+      vocab_size: upper bound of the number of ids, 8 or more, of bytes 258; of byte pairs half of
+        them at most are single characters, the rarest of which become unknown.
       max_length: see the class; 1 or more.
+      kind: one of KINDS.
 
     Raises:
-      UserError: a number out of range, or no words to learn from.
+      UserError: an unknown kind, a number out of range, or no words to learn from.
     """
-    if vocab_size < 8 or max_length < 1:
-      raise UserError(
-        f"vocab_size {vocab_size} and max_length {max_length}: expected 8 or more and 1 or more"
-      )
-    bpe = tokenizers.Tokenizer(models.BPE(unk_token=_SPECIAL[UNK]))
-    bpe.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(
-      vocab_size=vocab_size,
-      limit_alphabet=vocab_size // 2,
-      special_tokens=_SPECIAL,
-      show_progress=False,
-    )
+    _check(vocab_size, max_length, kind)
     ordered = sorted(_encodable(caption) for caption in captions)
-    words = {word for caption in ordered for word in _split(bpe, caption)}
+    words = {word for caption in ordered for word in _split(caption)}
     if not words:
       raise UserError("no captions with words in them: a text tokenizer needs some to learn from")
-    bpe.train_from_iterator(ordered, trainer=trainer)
-    return cls(bpe.to_str(), sorted(words), max_length)
+    library = _LEARN[kind](ordered, vocab_size)
+    if kind == "word":  # to the model, a word too rare to be kept is as unknown as one never seen
+      words &= library.get_vocab().keys()
+    return cls(kind, library.to_str(), sorted(words), max_length)
+
+  def __reduce__(self) -> tuple[Any, ...]:
+    # The library forgets `encode_special_tokens` on the way to another process.
+    content = self._content
+    library = json.dumps(content["tokenizer"])
+    return TextTokenizer, (self.kind, library, content["words"], self.max_length)
 
   def __call__(self, captions: Sequence[str]) -> Int32[np.ndarray, "B T"]:
     """Ids of each caption, padded with 0 or cut to `max_length`; "" gives padding alone."""
     ids = np.full((len(captions), self.max_length), PAD, np.int32)
     for row, caption in zip(ids, captions, strict=True):
-      tokens = self._bpe.encode(_encodable(caption)).ids[: self.max_length]
+      tokens = self._library.encode(_encodable(caption)).ids[: self.max_length]
       row[: len(tokens)] = tokens
     return ids
 
   def num_tokens(self, caption: str) -> int:
     """How many ids the caption has before it is cut."""
-    return len(self._bpe.encode(_encodable(caption)).ids)
+    return len(self._library.encode(_encodable(caption)).ids)
 
   def words(self, caption: str) -> list[str]:
     """The distinct words of a caption, as the tokenizer sees them, in order."""
-    return _split(self._bpe, _encodable(caption))
+    return _split(_encodable(caption))
 
   def unknown_words(self, caption: str) -> list[str]:
-    """Those of `words` that no training caption contains."""
+    """Those of `words` that no training caption contains or, of kind "word", too few of them."""
     return [word for word in self.words(caption) if word not in self._words]
+
+  def unknown_among(self, captions: Iterable[str]) -> tuple[list[str], int]:
+    """The distinct unknown words of many captions, sorted, and the number of all distinct words."""
+    words = {word for caption in captions for word in self.words(caption)}
+    return sorted(words - self._words), len(words)
 
   def save(self, path: Path) -> None:
     """Writes one JSON file; UserError if that is not possible."""
@@ -113,8 +126,15 @@ class TextTokenizer:
       raise UserError(f"cannot read the text tokenizer {path}: {error.strerror}") from error
     except ValueError as error:
       raise UserError(f"text tokenizer {path} is damaged: it is not JSON; restore it") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if isinstance(found, int) and found != _FORMAT:
+      raise UserError(
+        f"text tokenizer {path} has format {found}, this version reads {_FORMAT}: train the run "
+        "again, or use the version that trained it"
+      )
     try:
-      tokenizer = cls(json.dumps(content["bpe"]), content["words"], content["max_length"])
+      library = json.dumps(content["tokenizer"])
+      tokenizer = cls(content["kind"], library, content["words"], content["max_length"])
       intact = content["format"] == _FORMAT and tokenizer.fingerprint == content["fingerprint"]
     except Exception as error:  # the library raises bare Exception for a bad vocabulary
       raise UserError(
@@ -130,7 +150,63 @@ def _encodable(caption: str) -> str:
   return caption.encode("utf-8", "replace").decode("utf-8")
 
 
-def _split(bpe: tokenizers.Tokenizer, caption: str) -> list[str]:
+def _split(caption: str) -> list[str]:
   """Distinct words, in order, without punctuation."""
-  pieces = bpe.pre_tokenizer.pre_tokenize_str(bpe.normalizer.normalize_str(caption))
+  pieces = _WORDS.pre_tokenize_str(_NORMALIZER.normalize_str(caption))
   return list(dict.fromkeys(word for word, _ in pieces if any(map(str.isalnum, word))))
+
+
+def _check(vocab_size: int, max_length: int, kind: str) -> None:
+  if kind not in KINDS:
+    raise UserError(f"text kind {kind!r}: expected one of {', '.join(map(repr, KINDS))}")
+  least = 256 + len(_SPECIAL) if kind == "byte" else 8
+  if vocab_size < least or max_length < 1:
+    raise UserError(
+      f"vocab_size {vocab_size} and max_length {max_length}: expected {least} or more "
+      f"(kind {kind!r}) and 1 or more"
+    )
+
+
+def _learn_pairs(captions: Sequence[str], vocab_size: int) -> tokenizers.Tokenizer:
+  library = _library(models.BPE(unk_token=_SPECIAL[UNK]), _WORDS)
+  trainer = trainers.BpeTrainer(
+    vocab_size=vocab_size,
+    limit_alphabet=vocab_size // 2,
+    special_tokens=_SPECIAL,
+    show_progress=False,
+  )
+  library.train_from_iterator(captions, trainer=trainer)
+  return library
+
+
+def _learn_words(captions: Sequence[str], vocab_size: int) -> tokenizers.Tokenizer:
+  library = _library(models.WordLevel(unk_token=_SPECIAL[UNK]), _WORDS)
+  trainer = trainers.WordLevelTrainer(
+    vocab_size=vocab_size, special_tokens=_SPECIAL, show_progress=False
+  )
+  library.train_from_iterator(captions, trainer=trainer)
+  return library
+
+
+def _all_bytes(captions: Sequence[str], vocab_size: int) -> tokenizers.Tokenizer:
+  # A fixed vocabulary: there is nothing to learn. Without merges every byte stays on its own.
+  ids = {name: index for index, name in enumerate([*_SPECIAL, *_byte_names()])}
+  whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+  return _library(models.BPE(vocab=ids, merges=[]), whole)
+
+
+def _byte_names() -> list[str]:
+  """The letter by which the library calls each byte: GPT-2's, printable bytes by their own."""
+  printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+  others = iter(range(256, 512))
+  return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+def _library(model: Any, pre_tokenizer: Any) -> tokenizers.Tokenizer:
+  library = tokenizers.Tokenizer(model)
+  library.normalizer = _NORMALIZER
+  library.pre_tokenizer = pre_tokenizer
+  return library
+
+
+_LEARN = {"bpe": _learn_pairs, "word": _learn_words, "byte": _all_bytes}

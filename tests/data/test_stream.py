@@ -1,7 +1,12 @@
 import itertools
+import multiprocessing
+import os
+import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,11 +21,13 @@ def transform(element, rng):
   return {"x": np.asarray(element, np.int32), "noise": np.asarray(rng.random(2), np.float32)}
 
 
-def train(num, *, source=SOURCE, batch_size=4, seed=0, start_step=0, **process):
+def train(num, *, source=SOURCE, batch_size=4, seed=0, start_step=0, row=transform, **processes):
   batches = stream.train_stream(
-    source, transform, batch_size=batch_size, seed=seed, start_step=start_step, **process
+    source, row, batch_size=batch_size, seed=seed, start_step=start_step, **processes
   )
-  return list(itertools.islice(batches, num))
+  taken = list(itertools.islice(batches, num))
+  batches.close()
+  return taken
 
 
 def assert_same(batch, expected):
@@ -108,6 +115,178 @@ print(next(batches)["x"].shape)
   assert run.stdout == "(2,)\n"
 
 
+# --- worker processes ---
+
+
+@pytest.mark.parametrize(
+  ("num_workers", "start_step", "process"),
+  [
+    (1, 0, (0, 1)),
+    (2, 1, (0, 1)),  # in the middle of an epoch: 10 elements in batches of 4
+    (2, 5, (0, 1)),  # where the second epoch ends
+    (1, 5, (1, 2)),
+    (2, 1, (0, 2)),
+    (2, 1, (1, 2)),
+  ],
+)
+def test_workers_change_nothing(num_workers, start_step, process):
+  index, count = process
+  where = {"seed": 3, "process_index": index, "process_count": count}
+  expected = train(start_step + 5, **where)[start_step:]
+  found = train(5, start_step=start_step, num_workers=num_workers, **where)
+  assert len(found) == 5
+  for batch, alone in zip(found, expected, strict=True):
+    assert_same(batch, alone)
+    assert all(type(value) is np.ndarray for value in batch.values())
+    assert {k: v.dtype for k, v in batch.items()} == {k: v.dtype for k, v in alone.items()}
+
+
+def test_workers_end_when_the_iterator_does():
+  batches = stream.train_stream(
+    SOURCE, transform, batch_size=4, seed=0, start_step=0, num_workers=2
+  )
+  assert multiprocessing.active_children() == []  # none before they are needed
+  kept = next(batches)
+  assert len(multiprocessing.active_children()) == 2
+  del batches
+  assert multiprocessing.active_children() == []
+  np.testing.assert_array_equal(kept["x"], train(1)[0]["x"])  # and what they sent stays
+
+
+def test_closed_early():
+  batches = stream.train_stream(
+    SOURCE, transform, batch_size=4, seed=0, start_step=0, num_workers=1
+  )
+  batches.close()  # before anything was asked of it
+  assert list(batches) == []
+  again = stream.train_stream(SOURCE, transform, batch_size=4, seed=0, start_step=0, num_workers=1)
+  next(again)
+  again.close()
+  again.close()
+  assert list(again) == []
+  assert multiprocessing.active_children() == []
+
+
+class TwoPartError(Exception):
+  """Cannot be unpickled: pickle calls it with one argument."""
+
+  def __init__(self, what, why):
+    super().__init__(f"{what}: {why}")
+
+
+def fails(element, rng):
+  if element == 5:
+    raise UserError("record 5 is damaged")
+  return transform(element, rng)
+
+
+def fails_oddly(element, rng):
+  if element == 5:
+    raise TwoPartError("record 5", "damaged")
+  return transform(element, rng)
+
+
+def stops(element, rng):
+  if element == 5:
+    sys.exit(0)  # a worker that ends without an error would be waited for without end
+  return transform(element, rng)
+
+
+def is_killed(element, rng):
+  if element == 5:
+    os.kill(os.getpid(), signal.SIGKILL)
+  return transform(element, rng)
+
+
+@pytest.mark.parametrize(
+  ("row", "error", "message"),
+  [
+    (fails, UserError, "record 5 is damaged"),
+    (fails_oddly, RuntimeError, "TwoPartError: record 5: damaged"),
+    (stops, RuntimeError, "SystemExit: 0"),
+    (is_killed, UserError, r"1 of 1 data workers died \(exit code -9: killed, as .* memory\);.*"),
+  ],
+)
+def test_errors_of_workers_reach_the_caller(row, error, message):
+  with pytest.raises(error) as caught:
+    train(5, row=row, num_workers=1)
+  assert re.fullmatch(message, str(caught.value))
+  assert multiprocessing.active_children() == []
+
+
+PROGRAM = """
+import multiprocessing, sys, time
+from jaxt2i.data import stream
+from tests.data.test_stream import SOURCE, transform
+
+if __name__ == "__main__":
+  batches = stream.train_stream(
+    SOURCE, transform, batch_size=2, seed=0, start_step=0, num_workers=2
+  )
+  next(batches)
+  shape = next(batches)["x"].shape  # one of each worker
+  print(shape, *(each.pid for each in multiprocessing.active_children()))
+  sys.stdout.flush()
+  time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def program(tmp_path, repository):
+  """Starts PROGRAM, which takes two batches and sleeps for so many seconds."""
+  (tmp_path / "program.py").write_text(PROGRAM)
+
+  def start(seconds):
+    # A session of its own, so that a signal to its group, like Ctrl-C, reaches nobody else.
+    return subprocess.Popen(
+      [sys.executable, "-W", "error", tmp_path / "program.py", str(seconds)],
+      env={**os.environ, "PYTHONPATH": str(repository)},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      start_new_session=True,
+    )
+
+  return start
+
+
+def alive(pid):
+  try:
+    os.kill(int(pid), 0)
+  except ProcessLookupError:
+    return False
+  with open(f"/proc/{pid}/stat") as file:  # nobody may have taken notice of its end
+    return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_workers_end_with_the_process(program):
+  done = program(0)
+  out, err = done.communicate(timeout=60)
+  assert out.startswith("(2,)")
+  # Shared memory or semaphores that are left would be named here. With the oldest JAX supported,
+  # importing grain says so much.
+  assert not [line for line in err.splitlines() if "worker profiling requires" not in line]
+  assert done.returncode == 0
+  assert not any(map(alive, out.split()[1:]))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks processes up in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_a_process_that_is_killed(program, number):
+  with program(60) as running:
+    workers = running.stdout.readline().split()[1:]  # after the shape "(2,)"
+    assert len(workers) == 2
+    assert all(map(alive, workers))
+    (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)
+    _, err = running.communicate(timeout=60)
+  deadline = time.monotonic() + 20
+  while any(map(alive, workers)) and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert not any(map(alive, workers))
+  if number == signal.SIGINT:
+    assert err.count("Traceback") == 1  # the main process alone complains
+
+
 def test_errors_of_the_source_reach_the_caller():
   class Damaged:
     def __len__(self):
@@ -150,3 +329,5 @@ def test_nothing_to_iterate_over():
     stream.eval_stream([], transform, batch_size=2)
   with pytest.raises(UserError, match="batch_size 0"):
     train(1, batch_size=0)
+  with pytest.raises(UserError, match="num_workers -1: expected 0 or more"):
+    train(1, num_workers=-1)

@@ -1,11 +1,14 @@
+import itertools
 import json
+import pickle
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
 
-from jaxt2i.data.text import PAD, UNK, TextTokenizer
+from jaxt2i.data.text import KINDS, PAD, UNK, TextTokenizer
 from jaxt2i.errors import UserError
 
 CAPTIONS = [
@@ -17,13 +20,38 @@ CAPTIONS = [
 ] * 3
 
 
-def train(captions=CAPTIONS, vocab_size=80, max_length=8):
-  return TextTokenizer.train(captions, vocab_size=vocab_size, max_length=max_length)
+ODD = [
+  " ",
+  "\n\t",
+  "\u200b",
+  "\ud800",
+  "\x00",
+  "a\x00b",
+  "👩‍🚀🏽 lands",
+  "לב אדום \u202eשלום",
+  "كوكب أحمر",
+  "e\u0301" * 20,
+  "a" * 100_000,
+]
+
+
+def train(captions=CAPTIONS, vocab_size=80, max_length=8, kind="bpe"):
+  return TextTokenizer.train(captions, vocab_size=vocab_size, max_length=max_length, kind=kind)
+
+
+def train_kind(kind, captions=CAPTIONS, **options):
+  return train(captions, kind=kind, **{"vocab_size": 258 if kind == "byte" else 80} | options)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
   return train()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def each_kind(request):
+  """A tokenizer of every kind in turn."""
+  return train_kind(request.param)
 
 
 def test_shape_padding_and_range(tokenizer):
@@ -71,10 +99,61 @@ def test_names_of_special_tokens_are_text(tokenizer, tmp_path):
     assert PAD not in each(["[PAD] red"])[0, : min(num, 8)]
 
 
-@pytest.mark.parametrize("caption", [" ", "\n\t", "\u200b", "\ud800", "\x00", "a" * 100_000])
-def test_odd_captions_do_no_harm(tokenizer, caption):
-  assert tokenizer([caption]).shape == (1, 8)
-  assert isinstance(tokenizer.unknown_words(caption), list)
+@pytest.mark.parametrize("caption", ODD, ids=ascii)
+def test_odd_captions_do_no_harm(each_kind, caption):
+  ids = each_kind([caption])
+  assert ids.shape == (1, 8)
+  assert (ids[0, : each_kind.num_tokens(caption)] != PAD).all()
+  assert ids.max() < each_kind.vocab_size
+  assert set(each_kind.unknown_words(caption)) <= set(each_kind.words(caption))
+
+
+@pytest.mark.parametrize("caption", ["red heart", "[PAD] [UNK]", "niña 心", *ODD], ids=ascii)
+def test_bytes_are_the_text(caption):
+  # Even though no training caption has these letters: nothing is unknown.
+  tokenizer = train_kind("byte", max_length=100_000)
+  assert tokenizer.vocab_size == 258
+  num = tokenizer.num_tokens(caption)
+  ids = tokenizer([caption])[0, :num]
+  assert UNK not in ids
+  expected = caption.encode("utf-8", "replace").decode("utf-8")
+  expected = unicodedata.normalize("NFKC", expected).lower()
+  assert bytes(int(i) - 2 for i in ids).decode("utf-8") == expected
+
+
+def test_bytes_have_ids_of_their_own():
+  tokenizer = train_kind("byte")
+  texts = [chr(code) for code in (*range(0x20), 0x7F)]  # no letters of their own in the library
+  assert [list(ids[:2]) for ids in tokenizer(texts)] == [[2 + ord(t), PAD] for t in texts]
+  assert list(tokenizer(["red"])[0, :4]) == [2 + ord("r"), 2 + ord("e"), 2 + ord("d"), PAD]
+
+
+def test_words_are_the_most_frequent():
+  # "heart" nine times, "blue" and "red" six times; of those seen three times "'", "con", "corazón".
+  tokenizer = train_kind("word", vocab_size=8)
+  assert tokenizer.vocab_size == 8
+  ids = tokenizer(["heart red blue corazón hat woman"])[0]
+  assert list(ids) == [2, 4, 3, 7, UNK, UNK, PAD, PAD]
+  assert tokenizer.num_tokens("red zebra heart") == 3
+  # Seen, but not kept: the model knows no more of it than of a word never seen.
+  assert tokenizer.unknown_words("a red hat on a blue heart") == ["a", "hat", "on"]
+
+
+def test_unknown_words_become_one_id():
+  tokenizer = train_kind("word")
+  assert list(tokenizer(["red zebra heart [PAD]"])[0, :3]) == [
+    tokenizer(["red"])[0, 0],
+    UNK,
+    tokenizer(["heart"])[0, 0],
+  ]
+  assert PAD not in tokenizer(["red [PAD]"])[0, : tokenizer.num_tokens("red [PAD]")]
+
+
+def test_unknown_words_of_a_split(each_kind):
+  captions = ["A RED zebra", "zebra and heart", "", "!"]
+  assert each_kind.unknown_among(captions) == (["a", "and", "zebra"], 5)
+  assert each_kind.unknown_among(CAPTIONS)[0] == []
+  assert each_kind.unknown_among([]) == ([], 0)
 
 
 def test_unknown_words(tokenizer):
@@ -84,26 +163,52 @@ def test_unknown_words(tokenizer):
   assert tokenizer.unknown_words("the woman's hat") == []
 
 
-def test_same_captions_same_vocabulary(tokenizer):
+def test_same_captions_same_vocabulary(each_kind):
+  kind = each_kind.kind
   shuffled = list(np.random.default_rng(0).permutation(CAPTIONS))
-  again = train([str(caption) for caption in shuffled])
-  assert again.fingerprint == tokenizer.fingerprint
-  np.testing.assert_array_equal(again(CAPTIONS), tokenizer(CAPTIONS))
-  assert train(CAPTIONS[:3]).fingerprint != tokenizer.fingerprint
-  assert train(max_length=9).fingerprint != tokenizer.fingerprint
+  again = train_kind(kind, [str(caption) for caption in shuffled])
+  assert again.fingerprint == each_kind.fingerprint
+  np.testing.assert_array_equal(again(CAPTIONS), each_kind(CAPTIONS))
+  assert train_kind(kind, CAPTIONS[:3]).fingerprint != each_kind.fingerprint
+  assert train_kind(kind, max_length=9).fingerprint != each_kind.fingerprint
 
 
-def test_same_vocabulary_in_another_process(tokenizer):
+def test_words_of_one_count_are_kept_in_alphabetical_order():
+  captions = ["delta echo", "alpha foxtrot", "charlie bravo golf"]
+  for order in itertools.permutations(captions):
+    tokenizer = train_kind("word", list(order), vocab_size=8)
+    assert list(tokenizer(["alpha bravo charlie delta echo foxtrot golf"])[0, :7]) == [
+      *range(2, 8),
+      UNK,
+    ]
+
+
+def test_kinds_differ():
+  assert len({train_kind(kind, vocab_size=258).fingerprint for kind in KINDS}) == 3
+  assert train().kind == "bpe"
+
+
+def test_same_vocabulary_in_another_process():
   program = f"""
 from jaxt2i.data.text import TextTokenizer
 captions = {CAPTIONS!r}
-print(TextTokenizer.train(captions, vocab_size=80, max_length=8).fingerprint)
+for kind in {KINDS!r}:
+  print(TextTokenizer.train(captions, vocab_size=258, max_length=8, kind=kind).fingerprint)
 """
   run = subprocess.run(
     [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
   )
-  assert run.stdout.strip() == tokenizer.fingerprint
+  assert run.stdout.split() == [train_kind(kind, vocab_size=258).fingerprint for kind in KINDS]
   assert run.stderr == ""
+
+
+def test_pickled_as_it_is(each_kind):
+  # Worker processes get it so. "[PAD]" stays text there, too.
+  copy = pickle.loads(pickle.dumps(each_kind))
+  assert copy.fingerprint == each_kind.fingerprint
+  captions = [*CAPTIONS, "[PAD] red [UNK]", "zebra"]
+  np.testing.assert_array_equal(copy(captions), each_kind(captions))
+  assert copy.unknown_words("red zebra") == ["zebra"]
 
 
 def test_rare_characters_make_room_for_words():
@@ -113,36 +218,53 @@ def test_rare_characters_make_room_for_words():
   assert tokenizer.num_tokens("red heart") == 2
 
 
-def test_save_and_load(tokenizer, tmp_path):
+def test_save_and_load(each_kind, tmp_path):
   path = tmp_path / "text.json"
-  tokenizer.save(path)
+  each_kind.save(path)
   loaded = TextTokenizer.load(path)
-  assert loaded.fingerprint == tokenizer.fingerprint
-  assert (loaded.vocab_size, loaded.max_length) == (tokenizer.vocab_size, tokenizer.max_length)
-  np.testing.assert_array_equal(loaded(CAPTIONS), tokenizer(CAPTIONS))
+  assert loaded.fingerprint == each_kind.fingerprint
+  assert (loaded.kind, loaded.vocab_size, loaded.max_length) == (
+    each_kind.kind,
+    each_kind.vocab_size,
+    each_kind.max_length,
+  )
+  np.testing.assert_array_equal(loaded([*CAPTIONS, *ODD]), each_kind([*CAPTIONS, *ODD]))
   assert loaded.unknown_words("red zebra") == ["zebra"]
 
 
 def edit(content, what):
-  if what == "format":
-    content["format"] = 99
-  elif what == "bpe":
-    content["bpe"]["model"]["merges"] = [["never", "seen"]]
+  if what == "kind":
+    content["kind"] = "letters"
+  elif what == "vocabulary":
+    content["tokenizer"]["model"]["vocab"]["never seen"] = 5
   elif what == "words":
     content["words"].append("zebra")
   elif what == "missing":
     del content["max_length"]
+  elif what == "no format":
+    del content["format"]
   elif what == "length":
     content["max_length"] = "8"
   return json.dumps(content)
 
 
-@pytest.mark.parametrize("what", ["format", "bpe", "words", "missing", "length"])
-def test_damaged_files_are_refused(tokenizer, tmp_path, what):
+@pytest.mark.parametrize("what", ["kind", "vocabulary", "words", "missing", "no format", "length"])
+def test_damaged_files_are_refused(each_kind, tmp_path, what):
   path = tmp_path / "text.json"
-  tokenizer.save(path)
+  each_kind.save(path)
   path.write_text(edit(json.loads(path.read_text()), what))
   with pytest.raises(UserError, match="damaged") as caught:
+    TextTokenizer.load(path)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [1, 99])
+def test_other_formats_are_named(tmp_path, number):
+  path = tmp_path / "text.json"
+  path.write_text(json.dumps({"format": number, "bpe": {}, "max_length": 8, "words": []}))
+  with pytest.raises(
+    UserError, match=f"has format {number}, this version reads 2: train"
+  ) as caught:
     TextTokenizer.load(path)
   assert "\n" not in str(caught.value)
 
@@ -163,14 +285,18 @@ def test_missing_and_unwritable_files(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("captions", "vocab_size", "max_length", "message"),
+  ("captions", "options", "message"),
   [
-    ([], 80, 8, "no captions"),
-    (["", "!!"], 80, 8, "no captions"),
-    (CAPTIONS, 7, 8, "vocab_size 7"),
-    (CAPTIONS, 80, 0, "max_length 0"),
+    ([], {}, "no captions"),
+    (["", "!!"], {}, "no captions"),
+    ([], {"kind": "byte", "vocab_size": 258}, "no captions"),
+    (CAPTIONS, {"vocab_size": 7}, "vocab_size 7 and max_length 8: expected 8 or more"),
+    (CAPTIONS, {"max_length": 0}, "max_length 0"),
+    (CAPTIONS, {"kind": "byte"}, "vocab_size 80 and max_length 8: expected 258 or more"),
+    (CAPTIONS, {"kind": "char"}, "text kind 'char': expected one of 'bpe', 'word', 'byte'"),
   ],
 )
-def test_nothing_to_learn_from(captions, vocab_size, max_length, message):
-  with pytest.raises(UserError, match=message):
-    train(captions, vocab_size, max_length)
+def test_nothing_to_learn_from(captions, options, message):
+  with pytest.raises(UserError, match=message) as caught:
+    train(captions, **options)
+  assert "\n" not in str(caught.value)
