@@ -1,4 +1,4 @@
-"""Data sets: `load("train", name="openmoji", image_size=64, ...)`, prepared on first use."""
+"""Data sets: `load("train", name="openmoji", image_size=64, ...)`."""
 
 import dataclasses
 import logging
@@ -8,7 +8,6 @@ from typing import Any
 
 from jaxt2i import environment
 from jaxt2i.data import prepared
-from jaxt2i.data.folder import Folder
 from jaxt2i.data.openmoji import OpenMoji
 from jaxt2i.data.records import Dataset, Record, Source
 from jaxt2i.data.shapes import Shapes
@@ -16,7 +15,8 @@ from jaxt2i.errors import UserError, suggest
 
 _log = logging.getLogger(__name__)
 
-DATASETS: dict[str, type] = {"openmoji": OpenMoji, "shapes": Shapes, "folder": Folder}
+DATASETS: dict[str, type] = {"openmoji": OpenMoji, "shapes": Shapes}
+PREPARED = "prepared"  # data of the user's own, see `jaxt2i.data.preparing`
 
 
 def make(name: str, **options: Any) -> Dataset:
@@ -26,7 +26,7 @@ def make(name: str, **options: Any) -> Dataset:
     UserError: an unknown name, or an option that is unknown, missing or of no use.
   """
   if name not in DATASETS:
-    raise UserError(f"data set {name!r} is unknown; {suggest(name, DATASETS)}")
+    raise UserError(f"data set {name!r} is unknown; {suggest(name, [*DATASETS, PREPARED])}")
   dataset = DATASETS[name]
   fields = [field.name for field in dataclasses.fields(dataset)]
   for option in options:
@@ -64,17 +64,38 @@ def prepare(dataset: Dataset, *, name: str) -> Path:
 
 
 def load(split: str, *, name: str, **options: Any) -> Source:
-  """A split of a data set, prepared in the user's cache on first use.
+  """A split of a data set.
 
   Args:
-    split: "train", "val" or, for generated sets, "compositional".
-    name: one of DATASETS.
-    **options: the fields of that dataset, all of them.
+    split: "train", "val", "test" or, for generated sets, "compositional".
+    name: one of DATASETS, prepared in the user's cache on first use; or "prepared": what
+      `jaxt2i data prepare` made.
+    **options: the fields of that dataset, all of them; for "prepared" path, image_size, protocol.
 
   Raises:
     UserError: an unknown name, option or split, or a dataset that cannot be prepared.
   """
-  return prepared.PreparedSource(prepare(make(name, **options), name=name), split)
+  if name == PREPARED:
+    return _open(split, **options)
+  dataset = make(name, **options)
+  return prepared.PreparedSource(
+    prepare(dataset, name=name),
+    split,
+    image_size=options["image_size"],
+    protocol=prepared.COMPOSITIONAL,
+  )
 
 
-__all__ = ["DATASETS", "Dataset", "Record", "Source", "load", "make", "prepare"]
+def _open(split: str, **options: Any) -> Source:
+  fields = ("path", "image_size", "protocol")
+  for option in options:
+    if option not in fields:
+      raise UserError(f"data set 'prepared' has no option {option!r}; {suggest(option, fields)}")
+  if missing := [field for field in fields if not options.get(field)]:
+    raise UserError(f"data set 'prepared' needs {', '.join(missing)}")
+  return prepared.PreparedSource(
+    Path(options["path"]), split, image_size=options["image_size"], protocol=options["protocol"]
+  )
+
+
+__all__ = ["DATASETS", "PREPARED", "Dataset", "Record", "Source", "load", "make", "prepare"]

@@ -45,6 +45,8 @@ class Source(Protocol):
 
   fingerprint: str  # sha256 hex of the content
   attribution: str  # shown with pictures made from it; "" if none
+  protocol: str  # how the splits were made
+  note: str  # what a report on the split must say; "" if nothing
 
   def __len__(self) -> int: ...
 

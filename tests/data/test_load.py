@@ -56,7 +56,7 @@ def test_lists_from_json_are_the_same_options():
 
 def test_damaged_cache_is_made_anew(cache, caplog):
   data.load("train", name="tiny", image_size=2, words=("a",))
-  (path,) = cache.glob("tiny/*/train.array_record")
+  (path,) = cache.glob("tiny/*/2/00000.array_record")
   path.write_bytes(path.read_bytes()[:100])
   with caplog.at_level(logging.WARNING):
     assert data.load("train", name="tiny", image_size=2, words=("a",))[0].captions == ("a",)

@@ -1,3 +1,5 @@
+import concurrent.futures
+import hashlib
 import json
 import os
 import pickle
@@ -7,8 +9,9 @@ import time
 
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 
-from jaxt2i.data import prepared
+from jaxt2i.data import prepared, split_files
 from jaxt2i.data.records import Record
 from jaxt2i.errors import UserError
 
@@ -30,6 +33,10 @@ def write(directory, **splits):
   prepared.write(directory, splits, attribution="somebody", info={"name": "tiny"})
 
 
+def open_split(directory, split, size=4):
+  return prepared.PreparedSource(directory, split, image_size=size)
+
+
 def assert_same(record, expected):
   assert record.image_id == expected.image_id
   assert record.captions == expected.captions
@@ -41,29 +48,35 @@ def assert_same(record, expected):
 def test_records_come_back_in_any_order(tmp_path):
   records = make_records(7)
   write(tmp_path / "data", train=records, val=[])
-  source = prepared.PreparedSource(tmp_path / "data", "train")
+  source = open_split(tmp_path / "data", "train")
   assert len(source) == 7
   for index in (6, 0, 3, 3):
     assert_same(source[index], records[index])
   assert_same(source[np.int64(2)], records[2])
   assert source.attribution == "somebody"
   assert source.info == {"name": "tiny"}
-  assert len(prepared.PreparedSource(tmp_path / "data", "val")) == 0
+  assert len(open_split(tmp_path / "data", "val")) == 0
   manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
-  assert manifest["splits"]["train"]["captions"] == 14
+  assert (manifest["images"], manifest["captions"], manifest["image_sizes"]) == (7, 14, [4])
+  (shard,) = manifest["shards"]
+  data = (tmp_path / "data" / "4" / "00000.array_record").read_bytes()
+  described = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+  assert shard == {"images": 7, "files": {"4/00000.array_record": described}}
+  stored = split_files.describe(tmp_path / "data", "compositional")
+  assert stored["splits"]["train"]["captions"] == 14
 
 
 @pytest.mark.parametrize("index", [-1, 7])
 def test_index_out_of_range(tmp_path, index):
   write(tmp_path / "data", train=make_records(7))
   with pytest.raises(IndexError, match=str(index)):
-    prepared.PreparedSource(tmp_path / "data", "train")[index]
+    open_split(tmp_path / "data", "train")[index]
 
 
 def test_source_travels_to_another_process_by_pickle(tmp_path):
   records = make_records(3)
   write(tmp_path / "data", train=records)
-  source = prepared.PreparedSource(tmp_path / "data", "train")
+  source = open_split(tmp_path / "data", "train")
   assert_same(source[1], records[1])  # the reader is open now
   copy = pickle.loads(pickle.dumps(source))
   assert_same(copy[2], records[2])
@@ -77,7 +90,7 @@ def test_fingerprint_is_that_of_the_content(tmp_path):
   changed = make_records(3)
   changed[1].image[0, 0, 0] ^= 1
   write(tmp_path / "c", train=changed)
-  a, b, c = (prepared.PreparedSource(tmp_path / name, "train").fingerprint for name in "abc")
+  a, b, c = (open_split(tmp_path / name, "train").fingerprint for name in "abc")
   assert a == b
   assert a != c
 
@@ -85,21 +98,7 @@ def test_fingerprint_is_that_of_the_content(tmp_path):
 def test_unknown_split_names_the_legal_ones(tmp_path):
   write(tmp_path / "data", train=make_records(1), val=make_records(1))
   with pytest.raises(UserError, match=r"'test'.*train, val"):
-    prepared.PreparedSource(tmp_path / "data", "test")
-
-
-@pytest.mark.parametrize(
-  ("image", "captions"),
-  [
-    (np.zeros((4, 4, 3), np.float32), ("a",)),
-    (np.zeros((4, 4), np.uint8), ("a",)),
-    (np.zeros((4, 4, 4), np.uint8), ("a",)),
-    (np.zeros((4, 4, 3), np.uint8), ()),
-  ],
-)
-def test_malformed_records_are_refused(image, captions):
-  with pytest.raises(ValueError, match="spoilt"):
-    prepared.encode_record(Record("spoilt", image, captions, {}))
+    open_split(tmp_path / "data", "test")
 
 
 def test_failure_halfway_leaves_nothing(tmp_path):
@@ -137,11 +136,51 @@ prepared.write(path, {{"train": records()}}, attribution="", info={{}})
   assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.fixture
+def many_shards(monkeypatch, tmp_path):
+  """Splits of five, none, four and one, in shards of three."""
+  monkeypatch.setattr(prepared, "_SHARD_RECORDS", 3)
+  splits = {"train": make_records(5), "none": [], "val": make_records(4, seed=1)}
+  write(tmp_path / "data", **splits, test=iter(make_records(1, seed=2)))
+  return [*splits["train"], *splits["val"], *make_records(1, seed=2)]
+
+
+def test_splits_lie_in_many_shards(many_shards, tmp_path):
+  rows = prepared.Rows(tmp_path / "data", 4)
+  assert [shard["images"] for shard in rows.manifest["shards"]] == [3, 2, 3, 1, 1]
+  assert len(rows) == 10
+  for found, expected in zip(rows, many_shards, strict=True):
+    assert_same(found, expected)
+  starts = {"train": range(5), "none": range(0), "val": range(5, 9), "test": range(9, 10)}
+  for name, members in starts.items():
+    source = open_split(tmp_path / "data", name)
+    assert len(source) == len(members)
+    for index, row in enumerate(members):
+      assert_same(source[index], many_shards[row])
+  facts = prepared.read_facts(tmp_path / "data")
+  assert [f.image_id for f in facts] == [record.image_id for record in many_shards]
+  assert [f.split for f in facts] == ["train"] * 5 + ["val"] * 4 + ["test"]
+
+
+def test_threads_may_share_the_data(many_shards, tmp_path):
+  rows = prepared.Rows(tmp_path / "data", 4)
+  order = np.random.default_rng(0).integers(0, 10, 400).tolist()
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    for index, record in zip(order, pool.map(rows.__getitem__, order), strict=True):
+      assert_same(record, many_shards[index])
+
+
+def test_a_size_that_is_not_there(tmp_path):
+  write(tmp_path / "data", train=make_records(1))
+  with pytest.raises(UserError, match="not prepared at image_size 64; it has 4"):
+    open_split(tmp_path / "data", "train", 64)
+
+
 def test_whoever_finishes_first_wins(tmp_path):
   write(tmp_path / "data", train=make_records(2, seed=1))
-  before = prepared.PreparedSource(tmp_path / "data", "train").fingerprint
+  before = open_split(tmp_path / "data", "train").fingerprint
   write(tmp_path / "data", train=make_records(2, seed=2))
-  assert prepared.PreparedSource(tmp_path / "data", "train").fingerprint == before
+  assert open_split(tmp_path / "data", "train").fingerprint == before
   assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -162,7 +201,7 @@ def test_full_disk_is_the_users_to_mend(tmp_path, monkeypatch):
     def close(self):
       raise RuntimeError("write() failed:\nNo space left on device")
 
-  monkeypatch.setattr(prepared.array_record_module, "ArrayRecordWriter", Full)
+  monkeypatch.setattr(array_record_module, "ArrayRecordWriter", Full)
   with pytest.raises(UserError, match="No space left") as caught:
     write(tmp_path / "data", train=make_records(1))
   assert "\n" not in str(caught.value)
@@ -172,15 +211,36 @@ def test_full_disk_is_the_users_to_mend(tmp_path, monkeypatch):
 def test_damage_is_noticed(tmp_path):
   write(tmp_path / "data", train=make_records(40, height=32, width=32))
   assert prepared.is_complete(tmp_path / "data")
-  path = tmp_path / "data" / "train.array_record"
+  path = tmp_path / "data" / "32" / "00000.array_record"
   data = bytearray(path.read_bytes())
   data[len(data) // 2] ^= 0xFF
   path.write_bytes(data)
-  source = prepared.PreparedSource(tmp_path / "data", "train")
+  source = open_split(tmp_path / "data", "train", 32)
   with pytest.raises(UserError, match="damaged"):
     [source[i] for i in range(40)]
   path.write_bytes(data[:-1])
   assert not prepared.is_complete(tmp_path / "data")
+
+
+def test_facts_that_lack_an_image_are_noticed(tmp_path):
+  write(tmp_path / "data", train=make_records(3))
+  assert len(prepared.read_facts(tmp_path / "data")) == 3
+  path = tmp_path / "data" / "facts" / "00000.json"
+  stored = json.loads(path.read_text())
+  stored["images"].pop()
+  path.write_text(json.dumps(stored))
+  with pytest.raises(UserError, match=r"shard 0 of .* is damaged"):
+    prepared.read_facts(tmp_path / "data")
+
+
+def test_a_missing_file_is_noticed(tmp_path):
+  write(tmp_path / "data", train=make_records(3))
+  (tmp_path / "data" / "4" / "00000.array_record").unlink()
+  assert not prepared.is_complete(tmp_path / "data")
+  with pytest.raises(UserError, match="damaged"):
+    open_split(tmp_path / "data", "train")[0]
+  with pytest.raises(UserError, match=r"shard 0 of .* is damaged"):
+    prepared.read_facts(tmp_path / "data")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 0}', '{"format": 1', "\xff"])
@@ -188,5 +248,5 @@ def test_damaged_manifest(tmp_path, text):
   write(tmp_path / "data", train=make_records(1))
   (tmp_path / "data" / "manifest.json").write_text(text, encoding="latin-1")
   assert not prepared.is_complete(tmp_path / "data")
-  with pytest.raises(UserError, match="prepare it anew"):
-    prepared.PreparedSource(tmp_path / "data", "train")
+  with pytest.raises(UserError, match=r"no usable prepared data in .*prepare it"):
+    open_split(tmp_path / "data", "train")
