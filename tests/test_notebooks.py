@@ -51,6 +51,19 @@ def test_kept_without_outputs_and_defines_nothing(path):
     assert not kinds & {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda}
 
 
+def test_explore_data(repository, monkeypatch):
+  monkeypatch.delenv("JAXT2I_DATA", raising=False)
+  notebook = run(FOLDER / "01_explore_data.ipynb", repository)
+  text = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stdout")
+  assert "Licence or terms: CC BY-SA 4.0" in text
+  assert "sound: training on it is fine" in text
+  assert re.search(r"All \d+ images are 64 × 64 pixels\.", text)
+  assert re.search(r"Of the \d+ different words of “val”, \d+ .* never occur in a training", text)
+  figures = [o for kind in ("execute_result", "display_data") for o in outputs(notebook, kind)]
+  assert ["image/png" in figure.data for figure in figures] == [True] * 8
+  assert not [o.text for o in outputs(notebook, "stream") if o.name == "stderr"]
+
+
 def test_codebook_latents(tokenizer_run, repository, monkeypatch):
   monkeypatch.setenv("JAXT2I_WORKDIR", str(tokenizer_run))
   notebook = run(FOLDER / "03_codebook_latents.ipynb", repository)

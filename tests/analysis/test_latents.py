@@ -15,7 +15,7 @@ from tests import runs
 class Images:
   """A source of given images."""
 
-  fingerprint = attribution = ""
+  fingerprint = attribution = protocol = note = ""
 
   def __init__(self, images: np.ndarray):
     self.images = images
