@@ -39,11 +39,24 @@ def data(name: str, size: str) -> ConfigDict:
     )
   if name == "shapes":
     num = (64, 16, 16) if tiny else (8000, 400, 400)
+    # The quick start is tuned on this small world. The whole one is
+    #   --config.data.objects="(1,2,3)"
+    #   --config.data.backgrounds="('white','grey','pink','light blue')"
+    # and a prior on it wants --config.text.max_length=24: its longest captions have 23 tokens.
     return ConfigDict(
-      dict(name=name, image_size=64, num_train=num[0], num_val=num[1], num_test=num[2], seed=0)
+      dict(
+        name=name,
+        image_size=64,
+        num_train=num[0],
+        num_val=num[1],
+        num_test=num[2],
+        seed=0,
+        objects=(2,),
+        backgrounds=("white",),
+      )
     )
-  # A folder of your own: --config.data.path=photos --config.data.captions=captions.txt
-  return ConfigDict(dict(name=name, image_size=64, path="", captions=""))
+  # Data of your own, made by `jaxt2i data prepare --out=data/mine`: --config.data.path=data/mine
+  return ConfigDict(dict(name=name, path="", image_size=64, protocol="image"))
 
 
 def common(size: str) -> ConfigDict:
@@ -51,6 +64,13 @@ def common(size: str) -> ConfigDict:
   config = ConfigDict()
   config.seed = 0
   config.batch_size = 4 if size == "tiny" else 16
+  # Processes that read and change images, beside the training: for large images with augmentation
+  # on a fast accelerator that waits for them. On a CPU they only take its cores.
+  config.num_workers = 0
+  # Random changes of training images. A flip swaps left and right in English and Spanish captions,
+  # and is not made where that is in doubt; crop is a shift by so many pixels at most. A prior,
+  # whose images are turned into tokens once, can only flip.
+  config.augment = dict(flip=False, crop=0, jitter=0.0)
   config.ema_decay = 0.999
   config.optimizer = dict(
     learning_rate=2e-3,

@@ -4,7 +4,7 @@
         --workdir=runs/prior
 
 Arguments after the colon, in any order, separated by commas:
-  data  openmoji | shapes | folder
+  data  openmoji | shapes | prepared
   size  full | tiny (two steps, for tests)
 """
 
@@ -20,19 +20,21 @@ PROMPTS = {
     "large red heart left of small blue star",  # these pairs never occur in training
     "small green circle above large purple triangle",
   ),
-  "folder": ("",),
+  "prepared": ("",),
 }
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """The config for an argument such as "shapes"."""
-  chosen = common.parse(arg, data=("openmoji", "shapes", "folder"), size=("full", "tiny"))
+  chosen = common.parse(arg, data=("openmoji", "shapes", "prepared"), size=("full", "tiny"))
   tiny = chosen["size"] == "tiny"
   config = common.common(chosen["size"])
   config.task = "prior"
   config.tokenizer = ""  # workdir of a trained tokenizer
   config.data = common.data(chosen["data"], chosen["size"])
-  config.text = dict(vocab_size=256 if tiny else 4096, max_length=16)
+  # kind: bpe (pieces of words), word, or byte, of which a caption has about five times as many:
+  # --config.text.kind=byte --config.text.vocab_size=258 --config.text.max_length=96
+  config.text = dict(kind="bpe", vocab_size=256 if tiny else 4096, max_length=16)
   config.prompts = PROMPTS[chosen["data"]]
   config.loss = dict(condition_dropout=0.1, label_smoothing=0.0, token_dropout=0.5)
   config.optimizer.learning_rate = 1e-3

@@ -5,7 +5,7 @@
 Arguments after the colon, in any order, separated by commas:
   quantizer  fsq (1,000 codes) | ema (512 codes)
   network    conv | vit
-  data       openmoji | shapes | folder
+  data       openmoji | shapes | prepared
   size       full | tiny (two steps, for tests)
 """
 
@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
     arg,
     quantizer=("fsq", "ema"),
     network=("conv", "vit"),
-    data=("openmoji", "shapes", "folder"),
+    data=("openmoji", "shapes", "prepared"),
     size=("full", "tiny"),
   )
   config = common.common(chosen["size"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import types
 import typing
 from collections.abc import Mapping
@@ -10,9 +11,12 @@ from typing import Any, TypeVar
 
 from jaxt2i.errors import UsageError, UserError, suggest
 
+_logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 CONFIG_FILE = "config.json"
+_FREE = {"num_workers"}  # may change from start to start: nothing depends on them
 
 
 def build(cls: type[T], section: Mapping[str, Any], where: str, **extra: Any) -> T:
@@ -79,16 +83,20 @@ def _bool_as_number(value: Any, expected: type) -> bool:
 
 
 def save(workdir: Path, config: Mapping[str, Any]) -> None:
-  """Writes a run's resolved config, after `check`."""
-  check(workdir, config)
+  """Writes a run's resolved config; whether it may replace an older one, `check` says."""
   path = workdir / CONFIG_FILE
   partial = path.with_suffix(".partial")
   partial.write_text(_json(config))
   partial.replace(path)  # at once: a killed start leaves no half a config
 
 
-def check(workdir: Path, config: Mapping[str, Any]) -> None:
+def check(workdir: Path, config: Mapping[str, Any], *, force: bool = False) -> None:
   """Checks that the run in a workdir, if there is one, was started with this config.
+
+  Args:
+    workdir: of the run.
+    config: of the start.
+    force: log the differences instead.
 
   Raises:
     UserError: it was not; names the first difference.
@@ -97,11 +105,17 @@ def check(workdir: Path, config: Mapping[str, Any]) -> None:
     return
   old, new = _flatten(load(workdir)), _flatten(json.loads(_json(config)))
   for key in sorted(old.keys() | new.keys()):
-    if old.get(key) != new.get(key):
+    if key in _FREE or old.get(key) == new.get(key):
+      continue
+    difference = (
+      f"{workdir} holds a run with config.{key} = {old.get(key)!r}, this one has {new.get(key)!r}"
+    )
+    if not force:
       raise UserError(
-        f"{workdir} holds a run with config.{key} = {old.get(key)!r}, this one has "
-        f"{new.get(key)!r}: continue with the same config, or choose another --workdir."
+        f"{difference}: continue with the same config, choose another --workdir, or pass --force "
+        "to go on all the same."
       )
+    _logger.warning("%s; forced", difference)
 
 
 def _json(config: Mapping[str, Any]) -> str:

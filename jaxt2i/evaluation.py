@@ -27,8 +27,8 @@ def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dic
     options: how they are drawn.
 
   Returns:
-    Values by name; `split` and `images`, how many it has, come first. How pictures were drawn
-    stands before what was measured on them.
+    Values by name; the split, its protocol and how many images it has come first, with what must
+    be said of that protocol. How pictures were drawn stands before what was measured on them.
 
   Raises:
     UserError: no run, no whole checkpoint, no such split, or the data has changed since.
@@ -42,7 +42,9 @@ def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dic
       "or train again."
     )
   source = data.load(split, **config["data"])
-  results: dict[str, Any] = {"split": split, "images": len(source)}
+  results: dict[str, Any] = {"split": split, "protocol": source.protocol, "images": len(source)}
+  if source.note:
+    results["note"] = source.note
   rows = lambda: eval_stream(source, image_row, batch_size=EVAL_BATCH)
   results |= Reconstruction(road.tokenizer, rows)(road.tokenizer_variables)
   if road.prior is None or road.prior_variables is None or road.text_tokenizer is None:

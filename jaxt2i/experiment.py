@@ -1,6 +1,7 @@
 """A config made concrete: the task, its data, its evaluators."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +12,9 @@ import numpy as np
 
 from jaxt2i import checkpoints, data, modules
 from jaxt2i import config as config_lib
+from jaxt2i.data.augment import Augmentation, flipped
 from jaxt2i.data.records import Record, Source
+from jaxt2i.data.rows import AugmentedImage, CaptionedTokens, RandomCaption, caption_row, image_row
 from jaxt2i.data.stream import eval_stream, train_stream
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.errors import UsageError, UserError
@@ -25,6 +28,8 @@ from jaxt2i.tasks.prior import PriorTask
 from jaxt2i.tasks.tokenizer import TokenizerTask
 from jaxt2i.train import Evaluator
 from jaxt2i.types import Batch, Variables
+
+logger = logging.getLogger(__name__)
 
 EVAL_BATCH = 32
 
@@ -79,6 +84,7 @@ class TokenizerExperiment:
     self._train = data.load("train", **config["data"])
     self._val = data.load("val", **config["data"])
     self.config = {**config, **_identity(self._train)}
+    self._row = AugmentedImage(_augmentation(config))
     model = modules.tokenizer(config["model"], config["data"]["image_size"])
     self.task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
 
@@ -97,10 +103,11 @@ class TokenizerExperiment:
     def batches(step: int) -> Iterator[Batch]:
       return train_stream(
         self._train,
-        image_row,
+        self._row,
         batch_size=self.config["batch_size"],
         seed=self.config["seed"],
         start_step=step,
+        num_workers=self.config["num_workers"],
       )
 
     evaluate = Reconstruction(
@@ -114,6 +121,13 @@ class PriorExperiment:
 
   def __init__(self, config: Mapping[str, Any]):
     self._tokenizer_workdir = Path(config["tokenizer"])
+    augmentation = _augmentation(config)
+    if augmentation.crop or augmentation.jitter:
+      raise UsageError(
+        f"config.augment has crop {augmentation.crop} and jitter {augmentation.jitter}: must be 0 "
+        "for a prior, whose images are turned into tokens once; flip is possible."
+      )
+    self._flip = augmentation.flip
     if not config["tokenizer"]:
       raise UsageError(
         "config.tokenizer is empty: must be the workdir of a trained tokenizer "
@@ -126,6 +140,7 @@ class PriorExperiment:
         f"{config['tokenizer']} is a {trained['task']} of {trained['data']['image_size']}-pixel "
         f"images: config.tokenizer must be a tokenizer of {image_size}-pixel images."
       )
+    _refuse_leak(trained["data"], config["data"])
     self._train = data.load("train", **config["data"])
     self._val = data.load("val", **config["data"])
     # The tokenizer's own section goes into this run's config: one workdir is enough to generate.
@@ -166,17 +181,19 @@ class PriorExperiment:
     """Turns all images into tokens once: the tokenizer is frozen."""
     self.text_tokenizer.save(workdir / TEXT_TOKENIZER_FILE)
     pipeline = self.pipeline(state)
-    train = Tokenized.of(self._train, pipeline)
+    train = Tokenized.of(self._train, pipeline, flip=self._flip)
     val = Tokenized.of(self._val, pipeline)
+    _log_unknown_words(self.text_tokenizer, val)
     first_caption = caption_row(self.text_tokenizer)
 
     def batches(step: int) -> Iterator[Batch]:
       return train_stream(
         train,
-        random_caption_row(self.text_tokenizer),
+        RandomCaption(self.text_tokenizer),
         batch_size=self.config["batch_size"],
         seed=self.config["seed"],
         start_step=step,
+        num_workers=self.config["num_workers"],
       )
 
     def likelihood(source: Tokenized) -> Evaluator:
@@ -195,57 +212,71 @@ class PriorExperiment:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenized:
-  """A split as (captions, tokens [h, w]) pairs, in memory: 64 tokens take 256 bytes."""
+  """A split as (captions, tokens [h, w], those of the flipped image) triples, in memory."""
 
   captions: tuple[tuple[str, ...], ...]
   tokens: np.ndarray  # [n, h, w] int32
+  flipped_tokens: np.ndarray | None = None  # of the flipped images, in the same order
 
   @classmethod
-  def of(cls, source: Source, pipeline: Pipeline, at_most: int | None = None) -> "Tokenized":
-    """Encodes the images of a source, or the first of them."""
+  def of(
+    cls, source: Source, pipeline: Pipeline, at_most: int | None = None, flip: bool = False
+  ) -> "Tokenized":
+    """Encodes the images of a source, or the first of them, as they are or flipped as well."""
     count = min(len(source), at_most or len(source))
     records = [source[i] for i in range(count)]
-    tokens = pipeline.encode(np.stack([record.image for record in records]))
-    return cls(tuple(record.captions for record in records), tokens)
+    images = np.stack([record.image for record in records])
+    return cls(
+      tuple(record.captions for record in records),
+      pipeline.encode(images),
+      pipeline.encode(flipped(images)) if flip else None,
+    )
 
   def first(self, count: int) -> "Tokenized":
-    """The first `count` of them."""
+    """The first `count` of them, as they are."""
     return Tokenized(self.captions[:count], self.tokens[:count])
 
   def __len__(self) -> int:
     return len(self.captions)
 
-  def __getitem__(self, index: int) -> tuple[tuple[str, ...], np.ndarray]:
-    return self.captions[index], self.tokens[index]
+  def __getitem__(self, index: int) -> CaptionedTokens:
+    flipped_tokens = None if self.flipped_tokens is None else self.flipped_tokens[index]
+    return self.captions[index], self.tokens[index], flipped_tokens
 
 
-def image_row(record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
-  """What the tokenizer learns from."""
-  return {"image": record.image}
+def _augmentation(config: Mapping[str, Any]) -> Augmentation:
+  augmentation = config_lib.build(Augmentation, config["augment"], "config.augment")
+  size = config["data"]["image_size"]
+  if augmentation.crop >= size:
+    raise UsageError(
+      f"config.augment.crop is {augmentation.crop}: must be less than the image's {size} pixels."
+    )
+  return augmentation
 
 
-CaptionedTokens = tuple[tuple[str, ...], np.ndarray]
-Row = Callable[[CaptionedTokens, np.random.Generator], dict[str, np.ndarray]]
-
-
-def caption_row(text_tokenizer: TextTokenizer) -> Row:
-  """What a prior is evaluated on: tokens with their first caption."""
-  return lambda pair, rng: {"tokens": pair[1], "text": text_tokenizer(pair[0][:1])[0]}
-
-
-def random_caption_row(text_tokenizer: TextTokenizer) -> Row:
-  """What a prior learns from: tokens with one of their captions, drawn anew each time."""
-
-  def row(pair: CaptionedTokens, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    captions, tokens = pair
-    caption = captions[int(rng.integers(len(captions)))]
-    return {"tokens": tokens, "text": text_tokenizer([caption])[0]}
-
-  return row
+def _log_unknown_words(text_tokenizer: TextTokenizer, val: Tokenized) -> None:
+  unknown, count = text_tokenizer.unknown_among(c for captions in val.captions for c in captions)
+  if unknown:
+    more = ", ..." if len(unknown) > 10 else ""
+    names = f": {', '.join(unknown[:10])}{more}"
+  else:
+    names = ""
+  logger.info(f"val captions: {len(unknown):,} of {count:,} distinct words are unknown{names}")
 
 
 def _records(source: Source) -> Iterator[Record]:
   return (source[i] for i in range(len(source)))
+
+
+def _refuse_leak(tokenizers: Mapping[str, Any], priors: Mapping[str, Any]) -> None:
+  """UserError if the tokenizer was trained on images that this prior would be tested on."""
+  same = [tokenizers.get(key) == priors.get(key) for key in ("name", "path", "protocol")]
+  if priors["name"] == data.PREPARED and same == [True, True, False]:
+    raise UserError(
+      f"the tokenizer was trained on the splits of {tokenizers['protocol']!r}, this prior is to be "
+      f"on those of {priors['protocol']!r}: its test images would be known to the tokenizer; "
+      "train one of them on the other's config.data.protocol."
+    )
 
 
 def _identity(source: Source) -> dict[str, str]:

@@ -20,6 +20,7 @@ logger = logging.getLogger("jaxt2i.main")  # __name__ is "__main__" here
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "A config file, such as configs/vqvae.py:fsq.")
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, samples.")
+flags.DEFINE_bool("force", False, "Go on with a run although the config or the data has changed.")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
   try:
     config, workdir = _parse(argv)
     environment.configure()
-    run(config, workdir)
+    run(config, workdir, force=FLAGS.force)
   except UserError as error:
     print(f"jaxt2i: error: {error}", file=sys.stderr)
     return error.exit_code
@@ -76,10 +77,17 @@ def _check(config: dict[str, Any]) -> None:
     raise UsageError(f"config.seed is {config['seed']}: must be 0 or more.")
   if not 0 <= config["ema_decay"] < 1:
     raise UsageError(f"config.ema_decay is {config['ema_decay']}: must be from 0 to below 1.")
+  if not 0 <= config["num_workers"] <= 64:
+    raise UsageError(f"config.num_workers is {config['num_workers']}: must be from 0 to 64.")
 
 
-def run(config: dict[str, Any], workdir: Path) -> None:
+def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
   """Trains the experiment of a config in a workdir, from its last checkpoint where there is one.
+
+  Args:
+    config: as a config file gives it.
+    workdir: of the run.
+    force: go on with a run that was started with another config or on other data.
 
   Raises:
     UserError: whatever the user can mend, in one line.
@@ -98,7 +106,7 @@ def run(config: dict[str, Any], workdir: Path) -> None:
   )
   _check(config)
   what = experiment.make(config)
-  config_lib.check(workdir, what.config)
+  config_lib.check(workdir, what.config, force=force)
   with checkpoints.Checkpoints(workdir, keep=2) as saved:
     key = jax.random.key(config["seed"])
     mesh = make_mesh(config["batch_size"])

@@ -57,11 +57,15 @@ def pytest_unconfigure() -> None:
 def _settings_restored():
   """Undoes what an entry point that a test calls sets for the whole process."""
   logger = logging.getLogger("jaxt2i")
-  saved = logger.handlers[:], logger.level, logger.propagate
+
+  def untouched() -> None:
+    logger.handlers[:], logger.level, logger.propagate = [], logging.NOTSET, True
+
+  untouched()  # a fixture of a whole module may have called one before
   cache_options = ("jax_persistent_cache_min_compile_time_secs", "jax_compilation_cache_dir")
   values = {name: getattr(jax.config, name) for name in cache_options}
   yield
-  logger.handlers[:], logger.level, logger.propagate = saved
+  untouched()
   for name, value in values.items():
     if getattr(jax.config, name) != value:
       jax.config.update(name, value)

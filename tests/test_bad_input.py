@@ -108,13 +108,12 @@ def test_values_that_cannot_work(refused, argument, code, words, monkeypatch):
     assert word in line
 
 
-def test_a_folder_without_photos(refused, tmp_path):
-  folder = "--config=configs/vqvae.py:folder,tiny"
-  assert "path" in refused(folder, code=1)
-  photos, captions = f"--config.data.path={tmp_path}", "--config.data.captions=captions.txt"
-  assert "captions.txt" in refused(folder, photos, captions, code=1)
-  absent = f"--config.data.path={tmp_path / 'absent'}"
-  assert "absent" in refused(folder, absent, captions, code=1)
+def test_data_that_was_never_prepared(refused, tmp_path):
+  own = "--config=configs/vqvae.py:prepared,tiny"
+  assert "needs path" in refused(own, code=1)
+  line = refused(own, f"--config.data.path={tmp_path / 'absent'}", code=1)
+  assert "absent" in line
+  assert "jaxt2i data prepare" in line
 
 
 def test_an_unwritable_workdir(refused, tmp_path):
@@ -187,7 +186,7 @@ def test_after_a_mistake_the_same_workdir_serves(main_command, tmp_path, capsys)
 def test_interrupted(main_command, monkeypatch, capsys, tmp_path):
   from jaxt2i import main
 
-  def interrupt(config, workdir):
+  def interrupt(config, workdir, *, force):
     raise KeyboardInterrupt
 
   monkeypatch.setattr(main, "run", interrupt)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from typing import Literal
 
 import pytest
@@ -175,6 +176,20 @@ def test_another_config_is_refused_by_key_and_both_values(tmp_path, change, key,
   assert f"has {new}:" in message
   assert str(tmp_path) in message
   assert (tmp_path / config.CONFIG_FILE).read_bytes() == before  # the run is not harmed
+
+
+def test_the_number_of_workers_may_change(tmp_path):
+  config.save(tmp_path, RUN | {"num_workers": 0})
+  config.check(tmp_path, RUN | {"num_workers": 2})
+
+
+def test_force_logs_every_difference_and_goes_on(tmp_path, caplog):
+  config.save(tmp_path, RUN)
+  with caplog.at_level(logging.WARNING):
+    config.check(tmp_path, RUN | {"seed": 1, "rate": 0.2}, force=True)
+  assert [record.message.count("forced") for record in caplog.records] == [1, 1]
+  assert "config.seed = 0, this one has 1" in caplog.text
+  assert "config.rate = 0.1, this one has 0.2" in caplog.text
 
 
 def test_a_start_that_was_killed_leaves_no_config(tmp_path, monkeypatch):

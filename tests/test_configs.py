@@ -30,6 +30,7 @@ class Noise(Sequence):
 
   fingerprint = "0" * 64
   attribution = "nobody"
+  protocol, note = "image", ""
 
   def __init__(self, image_size: int):
     self._image_size = image_size
@@ -44,12 +45,12 @@ class Noise(Sequence):
 
 
 @pytest.fixture
-def noise(monkeypatch):
+def noise(monkeypatch, tokenizer_run):  # which must not be made of noise
   """Gives every data set for no work, after a check of its options."""
 
   def load(split: str, *, name: str, **options):
     assert split in ("train", "val")
-    if name != "folder":  # whose path is the user's
+    if name != data.PREPARED:  # whose path is the user's
       data.make(name, **options)
     return Noise(options["image_size"])
 
@@ -112,12 +113,12 @@ def test_step_keeps_the_shapes_of_the_state(name, request):
 @pytest.mark.parametrize("name", [*TOKENIZERS, "prior:tiny"])
 def test_other_data_is_learnt_by_the_same_model(name, request):
   tokenizer_run = request.getfixturevalue("tokenizer_run") if name.startswith("prior") else None
-  drawings, shapes, folder = (
+  drawings, shapes, own = (
     experiment.make(resolved(f"{name},{data}", tokenizer_run))
-    for data in ("openmoji", "shapes", "folder")
+    for data in ("openmoji", "shapes", "prepared")
   )
-  assert drawings.task.model == shapes.task.model == folder.task.model
-  assert shapes_of(drawings.example()) == shapes_of(shapes.example()) == shapes_of(folder.example())
+  assert drawings.task.model == shapes.task.model == own.task.model
+  assert shapes_of(drawings.example()) == shapes_of(shapes.example()) == shapes_of(own.example())
   assert drawings.config["data"]["name"] == "openmoji"
 
 
@@ -194,7 +195,7 @@ def test_two_steps_openmoji(tmp_path):
     ("shape", "'shape' is not an argument of this config; did you mean 'shapes'?"),
     ("fsq,ema", "'fsq' and 'ema' are both given: choose one quantizer."),
     ("tiny,tiny", "'tiny' and 'tiny' are both given: choose one size."),
-    ("zzz", "'zzz' is not an argument of this config; choose one of conv, ema, folder, fsq,"),
+    ("zzz", "'zzz' is not an argument of this config; choose one of conv, ema, fsq,"),
   ],
 )
 def test_unknown_arguments_are_named(arg, message):

@@ -17,6 +17,7 @@ from jaxt2i.errors import UsageError, UserError, suggest
 COMMANDS = {
   "quickstart": "train on drawings or shapes for some minutes, then draw from words",
   "generate": "draw pictures for your own words with a trained run",
+  "data": "prepare, split, check and explore images and captions of your own",
   "evaluate": "measure a trained run on a split of its data",
   "doctor": "show devices, versions, folders and disk, and say what looks wrong",
 }
@@ -69,6 +70,13 @@ def _top_parser() -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
   """An argument parser whose complaints are one line, with the option that was probably meant."""
+
+  def parse_known_args(self, args=None, namespace=None):
+    """As argparse's, but what is unknown to an action is answered by that action."""
+    namespace, unknown = super().parse_known_args(args, namespace)
+    if unknown:
+      self.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return namespace, unknown
 
   def error(self, message: str) -> NoReturn:
     known = set(re.findall(r"--[\w-]+", self.format_help()))
