@@ -5,16 +5,17 @@ PYTHON ?= python3
 VENV ?= .venv
 MINUTES ?= 10
 DATA ?= openmoji
+CONSTRAINTS ?= -c constraints.txt
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-test
 RUN := runs/quickstart-$(DATA)-$(MINUTES)
 
 # Quiet, errors excepted; the constraints name the versions that the tests passed with.
-PIP_INSTALL = "$(BIN)/python" -m pip install -qq --disable-pip-version-check -c constraints.txt
+PIP_INSTALL = "$(BIN)/python" -m pip install -qq --disable-pip-version-check $(CONSTRAINTS)
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help quickstart test test-all lint types format benchmarks clean
+.PHONY: help quickstart test test-all test-beam lint types format benchmarks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo "make quickstart DATA=shapes  scenes of two shapes, unseen ones included"
 	@echo "make test                  the tests (up to 8 minutes on 2 cores)"
 	@echo "make test-all              the slow tests too"
+	@echo "make test-beam             preparing data with Apache Beam, in .venv-beam"
 	@echo "make lint types            style and types"
 	@echo "make format                put the code into shape"
 	@echo "make benchmarks            speed and memory against PyTorch"
@@ -41,6 +43,11 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	@"$(BIN)/python" -m pytest --junitxml=runs/test-results.xml
+
+# Apache Beam wants older versions of some packages, hence an environment of its own.
+test-beam:
+	@$(MAKE) --no-print-directory VENV=.venv-beam CONSTRAINTS= .venv-beam/.installed-test,beam
+	@.venv-beam/bin/python -m pytest tests/data/test_beam.py
 
 lint: $(INSTALLED)
 	@"$(BIN)/ruff" check .
@@ -71,5 +78,5 @@ $(VENV)/.installed-%: setup.py constraints.txt
 	@touch "$@"
 
 clean:
-	rm -rf "$(VENV)" build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf "$(VENV)" .venv-beam build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

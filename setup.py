@@ -28,6 +28,7 @@ INSTALL_REQUIRES = [
   "grain>=0.2.18,<0.3",
   "msgpack>=1.1,<2",
   "tensorflow-datasets>=4.9.10,<5",  # runs without TensorFlow
+  "tqdm>=4.66,<5",
   "tokenizers>=0.22,<0.24",
   # The drawings (data under CC BY-SA 4.0), their names, and what renders them
   "emoji>=2.16,<3",  # older ones lack names of the newest drawings
@@ -41,6 +42,9 @@ NOTEBOOKS = [
   "nbformat>=5.10",
 ]
 
+# The format `huggingface`: data that `save_to_disk` wrote
+HUGGINGFACE = ["datasets>=4.0,<6"]
+
 EXTRAS_REQUIRE = {
   "test": [
     "beartype>=0.22",
@@ -49,10 +53,15 @@ EXTRAS_REQUIRE = {
     "pytest>=9,<10",
     "ruff>=0.17,<0.18",
     "scikit-image>=0.25",  # its SSIM is what ours is compared with
+    *HUGGINGFACE,
     *NOTEBOOKS,  # the notebooks are run by the tests
   ],
+  "huggingface": HUGGINGFACE,
   "notebooks": NOTEBOOKS,
   "benchmark": ["torch>=2.13"],  # the peer that we are measured against
+  # Beam wants older versions of some packages than constraints.txt names: leave those out, or
+  # give it an environment of its own, as `make test-beam` does.
+  "beam": ["apache-beam>=2.77,<3"],
   "cuda": ["jax[cuda13]>=0.10,<0.13"],
   "cuda12": ["jax[cuda12]>=0.10,<0.13"],  # drivers older than 580
   "tpu": ["jax[tpu]>=0.10,<0.13"],

@@ -19,6 +19,7 @@ from typing import Any
 from jaxt2i.errors import UserError
 
 WARM_UP = 3  # steps before the first that counts; the first of all compiles
+_PATIENCE = 20  # seconds that a process has to end by itself
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def _worker(prepare: Callable[[], Prepared]) -> Iterator[Connection]:
   try:
     yield connection
   finally:
-    connection.close()
+    connection.close()  # which ends it, and lets it end processes of its own
+    process.join(_PATIENCE)
     process.terminate()
     process.join()
 
