@@ -91,7 +91,7 @@ def _stream() -> Prepared:
   from jaxt2i.data import splits
   from jaxt2i.data.prepared import PreparedSource
   from jaxt2i.data.stream import train_stream
-  from jaxt2i.experiment import image_row
+  from jaxt2i.data.transforms import image_row
 
   out = _folder() / "data"
   _prepared_into(out, _photos(), (64,))

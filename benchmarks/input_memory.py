@@ -16,7 +16,7 @@ from jaxt2i.data import prepared
 from jaxt2i.data.prepared import PreparedSource
 from jaxt2i.data.records import Record
 from jaxt2i.data.stream import train_stream
-from jaxt2i.experiment import image_row
+from jaxt2i.data.transforms import image_row
 
 NUM_READ = 100_000  # examples
 NUM_OPENED = 1_000_000  # records

@@ -16,7 +16,8 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CONFIG_FILE = "config.json"
-_FREE = {"num_workers"}  # may change from start to start: nothing depends on them
+# May change from start to start: nothing depends on them. Moved data has the same fingerprint.
+_FREE = {"num_workers", "data.path"}
 
 
 def build(cls: type[T], section: Mapping[str, Any], where: str, **extra: Any) -> T:

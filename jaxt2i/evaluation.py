@@ -7,14 +7,16 @@ from typing import Any
 from jaxt2i import config as config_lib
 from jaxt2i import data, pipeline
 from jaxt2i.data.stream import eval_stream
+from jaxt2i.data.transforms import FirstCaption, image_row
 from jaxt2i.errors import UserError
 from jaxt2i.evaluators.attributes import Attributes
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.recall import Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
-from jaxt2i.experiment import EVAL_BATCH, Tokenized, caption_row, image_row
+from jaxt2i.experiment import EVAL_BATCH
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.tasks.prior import PriorTask
+from jaxt2i.tokenized import Tokenized
 
 
 def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dic
     return results
 
   task = config_lib.build(PriorTask, config["loss"], "config.loss", model=road.prior)
-  row = caption_row(road.text_tokenizer)
+  row = FirstCaption(road.text_tokenizer)
   for name, part in (("train_nll", train), (f"{split}_nll", source)):
     tokenized = Tokenized.of(part, road, at_most=len(source))
     stream = lambda tokenized=tokenized: eval_stream(tokenized, row, batch_size=EVAL_BATCH)

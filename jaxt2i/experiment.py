@@ -12,11 +12,16 @@ import numpy as np
 
 from jaxt2i import checkpoints, data, modules
 from jaxt2i import config as config_lib
-from jaxt2i.data.augment import Augmentation, flipped
+from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.records import Record, Source
-from jaxt2i.data.rows import AugmentedImage, CaptionedTokens, RandomCaption, caption_row, image_row
 from jaxt2i.data.stream import eval_stream, train_stream
 from jaxt2i.data.text import TextTokenizer
+from jaxt2i.data.transforms import (
+  AugmentedImage,
+  FirstCaption,
+  RandomCaption,
+  image_row,
+)
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.reconstruction import Reconstruction
@@ -26,6 +31,7 @@ from jaxt2i.state import TrainState
 from jaxt2i.tasks.base import Task
 from jaxt2i.tasks.prior import PriorTask
 from jaxt2i.tasks.tokenizer import TokenizerTask
+from jaxt2i.tokenized import Tokenized
 from jaxt2i.train import Evaluator
 from jaxt2i.types import Batch, Variables
 
@@ -81,8 +87,7 @@ class TokenizerExperiment:
   """Learns to turn images into tokens and back."""
 
   def __init__(self, config: Mapping[str, Any]):
-    self._train = data.load("train", **config["data"])
-    self._val = data.load("val", **config["data"])
+    self._train, self._val = _splits(config["data"])
     self.config = {**config, **_identity(self._train)}
     self._row = AugmentedImage(_augmentation(config))
     model = modules.tokenizer(config["model"], config["data"]["image_size"])
@@ -140,9 +145,8 @@ class PriorExperiment:
         f"{config['tokenizer']} is a {trained['task']} of {trained['data']['image_size']}-pixel "
         f"images: config.tokenizer must be a tokenizer of {image_size}-pixel images."
       )
-    _refuse_leak(trained["data"], config["data"])
-    self._train = data.load("train", **config["data"])
-    self._val = data.load("val", **config["data"])
+    self._train, self._val = _splits(config["data"])
+    _refuse_leak(trained, config, self._train)
     # The tokenizer's own section goes into this run's config: one workdir is enough to generate.
     self.config = {**config, **_identity(self._train), "tokenizer_model": trained["model"]}
     self.tokenizer = modules.tokenizer(trained["model"], image_size)
@@ -184,7 +188,7 @@ class PriorExperiment:
     train = Tokenized.of(self._train, pipeline, flip=self._flip)
     val = Tokenized.of(self._val, pipeline)
     _log_unknown_words(self.text_tokenizer, val)
-    first_caption = caption_row(self.text_tokenizer)
+    first_caption = FirstCaption(self.text_tokenizer)
 
     def batches(step: int) -> Iterator[Batch]:
       return train_stream(
@@ -208,40 +212,6 @@ class PriorExperiment:
       "samples": lambda state: samples(self.pipeline(state), int(state.step)),
     }
     return Running(batches, evaluators)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tokenized:
-  """A split as (captions, tokens [h, w], those of the flipped image) triples, in memory."""
-
-  captions: tuple[tuple[str, ...], ...]
-  tokens: np.ndarray  # [n, h, w] int32
-  flipped_tokens: np.ndarray | None = None  # of the flipped images, in the same order
-
-  @classmethod
-  def of(
-    cls, source: Source, pipeline: Pipeline, at_most: int | None = None, flip: bool = False
-  ) -> "Tokenized":
-    """Encodes the images of a source, or the first of them, as they are or flipped as well."""
-    count = min(len(source), at_most or len(source))
-    records = [source[i] for i in range(count)]
-    images = np.stack([record.image for record in records])
-    return cls(
-      tuple(record.captions for record in records),
-      pipeline.encode(images),
-      pipeline.encode(flipped(images)) if flip else None,
-    )
-
-  def first(self, count: int) -> "Tokenized":
-    """The first `count` of them, as they are."""
-    return Tokenized(self.captions[:count], self.tokens[:count])
-
-  def __len__(self) -> int:
-    return len(self.captions)
-
-  def __getitem__(self, index: int) -> CaptionedTokens:
-    flipped_tokens = None if self.flipped_tokens is None else self.flipped_tokens[index]
-    return self.captions[index], self.tokens[index], flipped_tokens
 
 
 def _augmentation(config: Mapping[str, Any]) -> Augmentation:
@@ -268,15 +238,36 @@ def _records(source: Source) -> Iterator[Record]:
   return (source[i] for i in range(len(source)))
 
 
-def _refuse_leak(tokenizers: Mapping[str, Any], priors: Mapping[str, Any]) -> None:
-  """UserError if the tokenizer was trained on images that this prior would be tested on."""
-  same = [tokenizers.get(key) == priors.get(key) for key in ("name", "path", "protocol")]
-  if priors["name"] == data.PREPARED and same == [True, True, False]:
+def _refuse_leak(tokenizers: Mapping[str, Any], config: Mapping[str, Any], train: Source) -> None:
+  """UserError if the tokenizer may know images that this prior is to be tested on."""
+  theirs, ours = tokenizers["data"], config["data"]
+  if theirs["name"] != data.PREPARED or ours["name"] != data.PREPARED:
+    return
+  if Path(theirs["path"]).resolve() != Path(ours["path"]).resolve():
+    return
+  if theirs["protocol"] != ours["protocol"]:
     raise UserError(
-      f"the tokenizer was trained on the splits of {tokenizers['protocol']!r}, this prior is to be "
-      f"on those of {priors['protocol']!r}: its test images would be known to the tokenizer; "
-      "train one of them on the other's config.data.protocol."
+      f"the tokenizer was trained on the splits of {theirs['protocol']!r}, this prior is to be on "
+      f"those of {ours['protocol']!r}: its test images would be known to the tokenizer; train one "
+      "of them on the other's config.data.protocol."
     )
+  if tokenizers["data_fingerprint"] != train.fingerprint:
+    raise UserError(
+      f"{ours['path']} has changed since the tokenizer was trained on it: its test images may be "
+      "known to the tokenizer; train that again."
+    )
+
+
+def _splits(options: Mapping[str, Any]) -> tuple[Source, Source]:
+  """Training and validation. UserError if either has no images: late is too late to say so."""
+  train, val = data.load("train", **options), data.load("val", **options)
+  for name, source in (("train", train), ("val", val)):
+    if not len(source):
+      raise UserError(
+        f"the split {name!r} of the data {options['name']!r} has no images: take more data, or "
+        "another config.data.protocol."
+      )
+  return train, val
 
 
 def _identity(source: Source) -> dict[str, str]:

@@ -10,6 +10,7 @@ import dataclasses
 import html
 import io
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def write(directory: Path, out: Path, *, protocol: str = "") -> Path:
     UserError: no such data or protocol, damaged data, or a folder that has other files in it or
       cannot be written.
   """
+  try:
+    if out.is_dir() and any(out.iterdir()) and not (out / _NUMBERS).exists():
+      raise UserError(f"{out} has other files in it: choose another --out, or empty it")
+  except OSError as error:
+    raise _unwritable(out, error) from error
   found = exploration.explore(directory, protocol)
   chosen = data_examples.choose(found, directory)
   odd = findings(found, directory)
@@ -65,17 +71,20 @@ def write(directory: Path, out: Path, *, protocol: str = "") -> Path:
   pictures = {name: _encoded(figure, "png") for name, figure in figures.items()}
   page = out / "index.html"
   try:
-    if out.is_dir() and any(out.iterdir()) and not (out / _NUMBERS).exists():
-      raise UserError(f"{out} has other files in it: choose another --out, or empty it")
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out / "figures", ignore_errors=True)
+    (out / "figures").mkdir(parents=True)
     (out / _NUMBERS).write_text(numbers(found, odd), encoding="utf-8")
     for name, figure in figures.items():
       (out / "figures" / f"{name}.png").write_bytes(pictures[name])
       (out / "figures" / f"{name}.pdf").write_bytes(_encoded(figure, "pdf"))
     page.write_text(render(found, chosen, odd, pictures), encoding="utf-8")
   except OSError as error:
-    raise UserError(f"cannot write to {out} ({error.strerror}): choose another --out") from error
+    raise _unwritable(out, error) from error
   return page
+
+
+def _unwritable(out: Path, error: OSError) -> UserError:
+  return UserError(f"cannot write to {out} ({error.strerror or error}): choose another --out")
 
 
 def findings(found: Exploration, directory: Path) -> tuple[Finding, ...]:

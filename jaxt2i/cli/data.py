@@ -1,13 +1,14 @@
 """`jaxt2i data prepare|split|check|explore`: somebody's images and captions, made ready."""
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import json
 import os
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,27 +127,49 @@ def _prepare(args: argparse.Namespace) -> int:
 def _prepare_into(out: Path, args: argparse.Namespace, options: "Options", run: "Runner") -> None:
   """Prepares and splits, one process at a time."""
   from jaxt2i.data import formats, preparing, split_files, splits
-  from jaxt2i.lock import WorkdirLock
 
   given = _given_options(args)
   try:
     source = formats.make(args.format, src=args.src, **given)
   except UserError as error:
     raise UsageError(str(error)) from error
-  info = {"name": args.format, "options": {"src": args.src, **given}, "terms": source.terms}
   listing = source.listing()
-  lock = WorkdirLock(out)
+  info = {
+    "name": args.format,
+    "options": {"src": os.path.abspath(args.src), **given},
+    "terms": listing.terms or source.terms,
+  }
   try:
     out.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise _unwritable(out, error) from error
+  with _locked(out):
+    preparing.prepare(listing, out, options, info=info, run=run)
+    for protocol in split_files.protocols(out) or ["image"]:
+      if not split_files.is_current(out, protocol):
+        splits.make(out, protocol)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+  """Keeps other processes from changing the data. UserError if one does, or on a bad folder."""
+  from jaxt2i.lock import WorkdirLock
+
+  lock = WorkdirLock(directory)
+  try:
     lock.acquire()
   except OSError as error:
-    raise UserError(f"cannot write to {out} ({error.strerror}): choose another --out.") from error
+    raise _unwritable(directory, error) from error
   try:
-    preparing.prepare(listing, out, options, info=info, run=run)
-    if not split_files.protocols(out):
-      splits.make(out, "image")
+    yield
   finally:
     lock.release()
+
+
+def _unwritable(directory: Path, error: OSError) -> UserError:
+  return UserError(
+    f"cannot write to {directory} ({error.strerror or error}): choose another folder"
+  )
 
 
 def _tell_split(stored: Mapping[str, Any]) -> None:
@@ -162,9 +185,12 @@ def _tell_split(stored: Mapping[str, Any]) -> None:
 
 
 def _split(args: argparse.Namespace) -> int:
-  from jaxt2i.data import splits
+  from jaxt2i.data import prepared, splits
 
-  _tell_split(splits.make(Path(args.data), args.protocol))
+  prepared.read_manifest(Path(args.data))  # says what is wrong before a lock is put there
+  with _locked(Path(args.data)):
+    stored = splits.make(Path(args.data), args.protocol)
+  _tell_split(stored)
   return 0
 
 

@@ -6,7 +6,7 @@ them see. The package `apache-beam` is an extra of its own.
 
 from collections.abc import Iterator, Sequence
 
-from jaxt2i.data.preparing import Task, make_shard, unwritable
+from jaxt2i.data.preparing import Task, make_shard
 from jaxt2i.data.shards import Shard
 from jaxt2i.errors import UserError
 
@@ -20,7 +20,7 @@ def run(tasks: Sequence[Task], num_images: int, *, arguments: Sequence[str]) -> 
     arguments: Beam's options, such as `--runner=DirectRunner`.
 
   Raises:
-    UserError: Beam is not installed, or a shard cannot be written.
+    UserError: Beam is not installed, or the pipeline failed.
   """
   try:
     import apache_beam as beam
@@ -37,8 +37,10 @@ def run(tasks: Sequence[Task], num_images: int, *, arguments: Sequence[str]) -> 
         | beam.Reshuffle()  # else one worker may get them all
         | beam.Map(_make)
       )
-  except OSError as error:
-    raise unwritable(error) from error
+  except Exception as error:  # each runner wraps what its workers raise in another way
+    raise UserError(
+      f"the Beam pipeline failed ({' '.join(str(error).split())}); what is done is kept"
+    ) from error
   yield from ()
 
 

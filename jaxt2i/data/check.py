@@ -95,7 +95,10 @@ def check(directory: Path, *, max_bad: float = 0.01) -> Report:
   groups = splits.near_duplicates(directory, facts)
   findings += _duplicates(facts, groups)
   findings += _captions(directory, manifest)
-  for protocol in split_files.protocols(directory):
+  known = split_files.protocols(directory)
+  if not known:
+    findings.append(Finding("error", "there are no splits: make them by jaxt2i data split", None))
+  for protocol in known:
     stored = split_files.describe(directory, protocol)
     for name, entry in stored["splits"].items():
       counts[f"{protocol}: {name}"] = f"{entry['images']:,} images, {entry['captions']:,} captions"
@@ -140,6 +143,7 @@ def _left_out(manifest: Mapping[str, Any], max_bad: float) -> Iterator[Finding]:
   yield from _found(
     "warning", "images without a caption; left out", left_out.get("uncaptioned", ())
   )
+  yield from _found("warning", "files were not read", left_out.get("refused", ()))
   for why, count in left_out.get("captions_dropped", {}).items():
     yield Finding("warning", f"captions or files left out: {why}", count)
 
@@ -171,36 +175,53 @@ def _captions(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Finding]
 def _splits(
   directory: Path, stored: Mapping[str, Any], facts: Sequence[Facts], groups: np.ndarray
 ) -> Iterator[Finding]:
+  """What is wrong with the splits of one protocol."""
   protocol = stored["protocol"]
   for why, count in stored["left_out"].items():
     yield Finding("warning", f"images are in no split of {protocol!r}: {why}", count)
   if stored["note"]:
     yield Finding("note", f"protocol {protocol!r}: {stored['note']}", None)
-  rows = {
-    name: split_files.load(directory, protocol, name).rows for name in sorted(stored["splits"])
+  selections = {
+    name: split_files.load(directory, protocol, name) for name in sorted(stored["splits"])
   }
-  for name in dict.fromkeys(("train", *rows)):
-    if name not in rows or not len(rows[name]):
-      level: Literal["error", "warning"] = "error" if name == "train" else "warning"
+  expected = ("train", "val") if protocol == prepared.COMPOSITIONAL else ("train", "val", "test")
+  for name in dict.fromkeys((*expected, *selections)):
+    if name not in selections or not len(selections[name]):
+      needed = name in ("train", "val")  # no training goes without
+      level: Literal["error", "warning"] = "error" if needed else "warning"
       yield Finding(level, f"no images are in the split {name!r} of {protocol!r}", None)
-  if stored["note"]:
-    return  # its splits share images on purpose
-  same = _across(rows, [image.sha256 for image in facts], facts)
-  yield from _found("error", f"images are in two splits of {protocol!r}", same)
+  if any(selection.captions is not None for selection in selections.values()):
+    # They share images on purpose, but not what is said of one.
+    rows = prepared.Rows(directory, min(prepared.read_manifest(directory)["image_sizes"]))
+    said = {
+      name: [
+        (f"{groups[row]}#{splits.same_words(caption)}", facts[row].image_id)
+        for row, caption in selection.pairs(rows)
+      ]
+      for name, selection in selections.items()
+    }
+    yield from _found("error", f"captions are in two splits of {protocol!r}", _across(said))
+    return
+  same, alike = (
+    {
+      name: [(key(row), facts[row].image_id) for row in map(int, selection.rows)]
+      for name, selection in selections.items()
+    }
+    for key in (lambda row: facts[row].sha256, lambda row: str(groups[row]))
+  )
+  yield from _found("error", f"images are in two splits of {protocol!r}", _across(same))
   # Drawings and scenes resemble each other by design; among photos, resemblance is a leak.
   level = "warning" if protocol == prepared.COMPOSITIONAL else "error"
-  alike = _across(rows, groups.tolist(), facts)
-  yield from _found(level, f"groups of near-duplicates are in two splits of {protocol!r}", alike)
+  what = f"groups of near-duplicates are in two splits of {protocol!r}"
+  yield from _found(level, what, _across(alike))
 
 
-def _across(
-  rows: Mapping[str, np.ndarray], keys: Sequence[Any], facts: Sequence[Facts]
-) -> list[str]:
-  """What of equal keys lies in more than one split."""
-  found: dict[Any, dict[str, str]] = defaultdict(dict)
-  for name, members in rows.items():
-    for row in map(int, members):
-      found[keys[row]].setdefault(name, facts[row].image_id)
+def _across(splits_: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
+  """What lies in more than one split; each has (key, image) pairs, and equal keys are one thing."""
+  found: dict[str, dict[str, str]] = defaultdict(dict)
+  for name, members in splits_.items():
+    for key, image in members:
+      found[key].setdefault(name, image)
   return [
     " / ".join(f"{image} in {name}" for name, image in places.items())
     for places in found.values()

@@ -49,6 +49,8 @@ class Tree:
     Raises:
       UserError: there is no such folder, or it or an archive in it cannot be read.
     """
+    if os.path.isfile(src):
+      raise UserError(f"{src!r} is a file: --src is the folder that it lies in")
     if not os.path.isdir(src):
       raise UserError(f"folder {src!r} does not exist or is no folder; check --src")
     self.src = src
@@ -197,9 +199,9 @@ def _tar_members(path: str) -> Iterator[tuple[str, Blob, str]]:
       archive.members.clear()  # type: ignore[attr-defined]  # else a million take a gigabyte
       if member.isdir():
         continue
-      if member.offset_data + member.size > size:
-        raise tarfile.ReadError("it ends too early")
       plain = member.isreg() and not member.issparse()
+      if plain and member.offset_data + member.size > size:
+        raise tarfile.ReadError("it ends too early")
       blob = FileBlob(path, member.offset_data, member.size)
       yield member.name, blob, "" if plain else "no plain file"
     end = archive.offset

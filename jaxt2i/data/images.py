@@ -30,6 +30,7 @@ def decode(data: bytes) -> Image.Image:
   Raises:
     BadImageError: not an image of a known format, truncated, damaged, above 50 megapixels, or
       with a side above 65,535.
+    MemoryError: there is not enough for this image.
   """
   if not data:
     raise BadImageError("empty file")
@@ -45,7 +46,7 @@ def decode(data: bytes) -> Image.Image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
-  except BadImageError:
+  except (BadImageError, MemoryError):  # the latter says nothing about the image
     raise
   except Image.UnidentifiedImageError as error:
     raise BadImageError(f"no image of a known format; it begins with {data[:16]!r}") from error

@@ -29,6 +29,8 @@ class Listing:
   missing: Mapping[str, int]  # photos that are named but absent → number of their captions
   uncaptioned: tuple[str, ...]  # images that nothing is said of, sorted
   dropped: Mapping[str, int]  # why ("empty", …) → how many captions or files
+  refused: tuple[str, ...] = ()  # files that are not read, with the reason
+  terms: str = ""  # under which the data may be used, where the data itself says so
 
   @classmethod
   def of(
@@ -38,6 +40,7 @@ class Listing:
     missing: Mapping[str, int] | None = None,
     uncaptioned: Iterable[str] = (),
     dropped: Mapping[str, int] | None = None,
+    refused: Iterable[str] = (),
   ) -> "Listing":
     """Sorts everything, so that the order in which a file system lists files does not matter.
 
@@ -49,7 +52,13 @@ class Listing:
       if one.image_id == other.image_id:
         raise ValueError(f"two images have the id {one.image_id!r}")
     kept = {why: count for why, count in sorted((dropped or {}).items()) if count}
-    return cls(ordered, dict(sorted((missing or {}).items())), tuple(sorted(uncaptioned)), kept)
+    return cls(
+      ordered,
+      dict(sorted((missing or {}).items())),
+      tuple(sorted(uncaptioned)),
+      kept,
+      tuple(sorted(refused)),
+    )
 
 
 @runtime_checkable
@@ -60,7 +69,7 @@ class Format(Protocol):
   """
 
   src: str  # the folder
-  terms: ClassVar[str]  # under which the data may be used; "" if unknown
+  terms: ClassVar[str]  # under which data of this format may be used; "" if unknown
 
   def listing(self) -> Listing:
     """Reads names and captions, but no image.

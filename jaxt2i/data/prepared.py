@@ -229,7 +229,6 @@ class PreparedSource:
     self._selection = split_files.load(directory, protocol, split)
     self.fingerprint: str = self._selection.fingerprint(self._rows.content())
     self.attribution: str = self._rows.manifest["attribution"]
-    self.info: Mapping[str, Any] = self._rows.manifest["info"]
     self.protocol = protocol
     self.note: str = self._selection.note
 

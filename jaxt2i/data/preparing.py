@@ -86,7 +86,7 @@ def prepare(
     UserError: too many unreadable images, a directory that holds other data or cannot be written.
   """
   tasks = begin(listing, directory, options, info=info)
-  done = [shards.read_shard(directory, task.number) for task in tasks]
+  done = [shards.read_shard(directory, task.number, verify=True) for task in tasks]
   missing = [task for task, shard in zip(tasks, done, strict=True) if shard is None]
   if 0 < len(missing) < len(tasks):
     _log.info("going on: %d of %d shards are there", len(tasks) - len(missing), len(tasks))
@@ -128,13 +128,16 @@ def begin(
     if old is not None and old["fingerprint"] != plan["fingerprint"]:
       if (directory / prepared.MANIFEST).exists():
         raise UserError(
-          f"{directory} was prepared from other images, captions or options: choose another "
-          "--out, or delete it"
+          f"{directory} was prepared from other images, captions or options (a new date of a "
+          "file counts): choose another --out, or delete it"
         )
       _log.info("the images, captions or options have changed: starting anew")
       sizes = [child.name for child in directory.iterdir() if child.name.isdigit()]
       for name in ("facts", "splits", *sizes):
         shutil.rmtree(directory / name, ignore_errors=True)
+    for left in directory.glob(f"*/*{shards.PARTIAL}"):  # by attempts that were killed
+      if left.is_file():
+        left.unlink()
     prepared.write_json(path, plan)
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise UserError(
@@ -193,8 +196,8 @@ def check_bad(bad: Sequence[Bad], num_images: int, options: Options) -> None:
   more = f" and {len(bad) - _NUM_NAMED} more" if len(bad) > _NUM_NAMED else ""
   raise UserError(
     f"{len(bad)} of the {num_images} images cannot be decoded so far, more than "
-    f"{options.max_bad:.2%}: {named}{more}; repair or remove them (`jaxt2i data check` lists all), "
-    "or allow more with --max_bad"
+    f"{options.max_bad:.2%}: {named}{more}; repair or remove them (`jaxt2i data check "
+    "--format=… --src=… --json=report.json` lists all), or allow more with --max_bad"
   )
 
 
@@ -219,6 +222,7 @@ def finish(
     "missing": dict(listing.missing),
     "uncaptioned": list(listing.uncaptioned),
     "captions_dropped": dict(listing.dropped),
+    "refused": list(listing.refused),
     "bad": [dataclasses.asdict(one) for one in bad],
   }
   info = {**info, "fit": options.fit}

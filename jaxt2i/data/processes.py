@@ -43,9 +43,9 @@ def run(tasks: Sequence[Task], num_images: int, *, workers: int) -> Iterator[Sha
       bar.update(num_images - todo + sum(counts) - bar.n)
       for future in done:
         yield future.result()
-  except BrokenProcessPool as error:
+  except (BrokenProcessPool, MemoryError) as error:
     raise UserError(
-      "a preparing process was killed, perhaps for lack of memory: start again with fewer "
+      "a preparing process was killed or lacked memory: start again with fewer "
       "--workers; what is done is kept"
     ) from error
   except OSError as error:

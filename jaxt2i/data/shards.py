@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from jaxt2i.data.records import Record
 
 # One record a chunk: reading one decompresses no other. Snappy costs next to nothing and shrinks
 # black bars and drawings; what compresses photos better is slower than the disk.
+PARTIAL = ".partial"  # ends the name of a file that is being written
 _WRITER_OPTIONS = "group_size:1,snappy"
 
 
@@ -83,7 +85,7 @@ def encode_record(record: Record) -> bytes:
       "shape": image.shape,
       "image": image.tobytes(),
       "captions": record.captions,
-      "attributes": json.dumps(dict(record.attributes), ensure_ascii=False, sort_keys=True),
+      "attributes": json.dumps(dict(record.attributes), sort_keys=True),
     }
   )
 
@@ -114,7 +116,7 @@ def write_shard(
   sizes: Sequence[int],
   items: Iterable[tuple[Mapping[int, Record], Facts] | Bad],
 ) -> Shard:
-  """Writes one shard; what a killed attempt left behind is overwritten.
+  """Writes one shard; what a killed attempt left behind ends in PARTIAL and is nobody's.
 
   Args:
     directory: of the data.
@@ -126,8 +128,11 @@ def write_shard(
     OSError: it cannot be written, because the disk is full for example.
   """
   images, bad = [], []
+  # A name of its own for each attempt: some runners make a shard twice at once, to be sure.
+  attempt = f".{uuid.uuid4().hex}{PARTIAL}"
+  partial = {size: directory / (record_file(size, number) + attempt) for size in sizes}
   with contextlib.ExitStack() as stack:
-    writers = {size: stack.enter_context(_writer(directory, size, number)) for size in sizes}
+    writers = {size: stack.enter_context(_writer(path)) for size, path in partial.items()}
     for item in items:
       if isinstance(item, Bad):
         bad.append(item)
@@ -138,22 +143,27 @@ def write_shard(
         _checked(writers[size].write, encode_record(record))
   files = {}
   for size in sizes:
-    path = directory / record_file(size, number)
-    _partial(path).replace(path)
-    with path.open("rb") as file:
-      digest = hashlib.file_digest(file, "sha256").hexdigest()
-    files[record_file(size, number)] = {"bytes": path.stat().st_size, "sha256": digest}
+    length, digest = partial[size].stat().st_size, sha256_of(partial[size])
+    files[record_file(size, number)] = {"bytes": length, "sha256": digest}
+    partial[size].replace(directory / record_file(size, number))
   shard = Shard(files, tuple(images), tuple(bad))
   path = _facts_file(directory, number)
   path.parent.mkdir(exist_ok=True)
   text = json.dumps(dataclasses.asdict(shard), ensure_ascii=False)
-  _partial(path).write_text(text + "\n", encoding="utf-8")
-  _partial(path).replace(path)
+  ready = path.with_name(path.name + attempt)
+  ready.write_text(text + "\n", encoding="utf-8")
+  ready.replace(path)
   return shard
 
 
-def read_shard(directory: Path, number: int) -> Shard | None:
-  """What a finished shard holds; None if it is not finished or its files are not as they were."""
+def read_shard(directory: Path, number: int, *, verify: bool = False) -> Shard | None:
+  """What a finished shard holds; None if it is not finished or its files are not as they were.
+
+  Args:
+    directory: of the data.
+    number: of the shard.
+    verify: compare the files' hashes, not just their sizes.
+  """
   try:
     fields = json.loads(_facts_file(directory, number).read_text(encoding="utf-8"))
     shard = Shard(
@@ -161,21 +171,25 @@ def read_shard(directory: Path, number: int) -> Shard | None:
       tuple(Facts(**row) for row in fields["images"]),
       tuple(Bad(**row) for row in fields["bad"]),
     )
-    sizes = [(directory / name).stat().st_size for name in shard.files]
+    for name, file in shard.files.items():
+      path = directory / name
+      intact = path.stat().st_size == file["bytes"]
+      if not intact or (verify and sha256_of(path) != file["sha256"]):
+        return None
   except (OSError, ValueError, KeyError, TypeError):
     return None
-  return shard if sizes == [file["bytes"] for file in shard.files.values()] else None
+  return shard
 
 
-def _partial(path: Path) -> Path:
-  return path.with_name(path.name + ".partial")
+def sha256_of(path: Path) -> str:
+  """Hex, of a file's content."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
-def _writer(directory: Path, size: int, number: int) -> Iterator[Any]:
-  path = _partial(directory / record_file(size, number))
+def _writer(path: Path) -> Iterator[Any]:
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.unlink(missing_ok=True)
   writer = array_record_module.ArrayRecordWriter(str(path), _WRITER_OPTIONS)
   try:
     yield writer

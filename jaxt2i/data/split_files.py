@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from jaxt2i.data.records import Record
 from jaxt2i.errors import UserError, suggest
 
 _PARTIAL = ".partial"
+_OLDER = ".older"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Selection:
     values, starts = self.captions
     chosen = values[starts[index] : starts[index + 1]]
     return dataclasses.replace(record, captions=tuple(record.captions[k] for k in chosen))
+
+  def pairs(self, records: Any) -> Iterator[tuple[int, str]]:
+    """Every caption of the split, with the row of its image."""
+    for index, row in enumerate(map(int, self.rows)):
+      for caption in self.of(index, records).captions:
+        yield row, caption
 
   def fingerprint(self, content: Sequence[str]) -> str:
     """Sha256 hex of the split and of the records' own hashes."""
@@ -91,27 +98,53 @@ def save(
       "captions": len(selected) if pairs else int(captions[selected].sum()),
       "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-  stored = {"protocol": protocol, "note": note, "left_out": dict(left_out or {}), "splits": entries}
+  stored = {
+    "protocol": protocol,
+    "content": _content(directory),
+    "note": note,
+    "left_out": dict(left_out or {}),
+    "splits": entries,
+  }
   text = json.dumps(stored, indent=2, ensure_ascii=False) + "\n"
   (partial / "split.json").write_text(text, encoding="utf-8")
-  shutil.rmtree(target, ignore_errors=True)
+  older = target.with_name(target.name + _OLDER)
+  shutil.rmtree(older, ignore_errors=True)
+  if target.exists():
+    target.rename(older)
   partial.rename(target)
+  shutil.rmtree(older, ignore_errors=True)
   return stored
+
+
+def _content(directory: Path) -> str:
+  """Sha256 of the manifest, which has the hashes of all records: what the rows are numbers of."""
+  return hashlib.sha256((directory / "manifest.json").read_bytes()).hexdigest()
 
 
 def protocols(directory: Path) -> list[str]:
   """Names of the stored protocols."""
   found = sorted((directory / "splits").glob("*/split.json"))
-  names = [path.parent.name for path in found if path.parent.suffix != _PARTIAL]
+  names = [p.parent.name for p in found if p.parent.suffix not in (_PARTIAL, _OLDER)]
   return [name.replace("-of-", "/").replace("-", ":") for name in names]
+
+
+def is_current(directory: Path, protocol: str) -> bool:
+  """Whether the protocol's splits are stored, whole, and of the images that are there now."""
+  try:
+    return bool(describe(directory, protocol))
+  except UserError:
+    return False
 
 
 def describe(directory: Path, protocol: str) -> dict[str, Any]:
   """What `save` returned. UserError if the protocol is not stored, or damaged."""
   path = folder(directory, protocol) / "split.json"
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["content"] != _content(directory):
+      raise ValueError("it is of other images")
+    return stored
+  except (ValueError, KeyError, TypeError) as error:
     raise UserError(f"{path} is damaged ({error}); delete its folder and split anew") from error
   except OSError as error:
     known = protocols(directory)

@@ -9,6 +9,7 @@ split does not move when images are added, but for what resembles them.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ def make(directory: Path, protocol: str) -> dict[str, Any]:
   note = ""
   fold = re.fullmatch(r"kfold:(\d+)/(\d+)", protocol)
   if protocol == "caption":
-    splits, note = by_caption(_captions(directory)), SHARED_IMAGES
+    groups = near_duplicates(directory, facts)
+    splits, note = by_caption(_captions(directory), groups), SHARED_IMAGES
   elif protocol == "image":
     splits, left_out = by_image(facts, near_duplicates(directory, facts))
   elif fold and int(fold[1]) < int(fold[2]) and int(fold[2]) >= 2:
@@ -111,26 +113,36 @@ def by_fold(
   return {**{name: rest[rows] for name, rows in inner.items()}, "test": np.flatnonzero(test)}
 
 
-def by_caption(captions: Mapping[str, Sequence[str]]) -> Splits:
-  """(row, caption) pairs of train, val and test; words that an image repeats stay together.
+def by_caption(captions: Mapping[str, Sequence[str]], groups: Int64[np.ndarray, "n"]) -> Splits:
+  """(row, caption) pairs of train, val and test; the same words of an image stay together.
 
   Args:
     captions: of each image by its id, in the order of the rows.
+    groups: see `near_duplicates`; copies of an image with the same captions are divided alike.
 
   Raises:
     UserError: no image has two different captions.
   """
   pairs: dict[str, list[tuple[int, int]]] = {"train": [], "val": [], "test": []}
-  for row, (ident, texts) in enumerate(captions.items()):
-    shares = {text: share_of_hash(f"{ident}#{text}") for text in sorted(set(texts))}
+  idents = list(captions)
+  for row, (group, texts) in enumerate(zip(groups, captions.values(), strict=True)):
+    words = [same_words(text) for text in texts]
+    key = f"{idents[group]}#"
+    shares = {text: share_of_hash(key + text) for text in sorted(set(words))}
     test = min(shares, key=shares.__getitem__) if len(shares) > 1 else None
-    for k, text in enumerate(texts):
+    for k, text in enumerate(words):
       # Not the hash that chose the test caption: what it left over is no even sample.
-      held_out = test is not None and share_of_hash(f"{ident}#{text}#val") < _SHARE
+      held_out = test is not None and share_of_hash(f"{key}{text}#val") < _SHARE
       pairs["test" if text == test else "val" if held_out else "train"].append((row, k))
   if not pairs["test"]:
     raise UserError("the protocol 'caption' needs images with two captions or more: take 'image'")
   return {name: np.asarray(rows, np.int64).reshape(-1, 2) for name, rows in pairs.items()}
+
+
+def same_words(caption: str) -> str:
+  """Equal for captions that differ in case, spaces and punctuation alone."""
+  text = unicodedata.normalize("NFKC", caption).lower()
+  return " ".join(re.findall(r"\w+", text)) or text
 
 
 def _official(

@@ -155,9 +155,14 @@ def test_findings_tell_what_was_left_out(own, tmp_path):
 
 
 def test_nothing_left_out_is_said(tmp_path):
+  whole = sets.generated(tmp_path / "whole", {"train": {"a": ["a dog"]}, "val": {"b": ["a cat"]}})
+  assert "Nothing was left out" in rendered(whole).text
+
+
+def test_one_image_with_one_caption(tmp_path):
   toy = sets.generated(tmp_path / "toy", {"train": {"a": ["a dog"]}})
   page = rendered(toy)
-  assert "Nothing was left out" in page.text
+  assert "no images are in the split 'val'" in page.text
   assert "1 image with 1 caption" in page.text
   assert "The only image is 16 × 16 pixels." in page.text
   assert "The only caption has 2 words, 2 of them different" in page.text

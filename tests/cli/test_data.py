@@ -233,7 +233,7 @@ def test_usage(photos, prepared, tmp_path, capsys, arguments, words):
   [
     (["prepare", "--format=captions", "--src=NO", "--out=OUT"], "does not exist"),
     (["prepare", *SOURCE, "--out=SRC"], "has other files in it: choose another --out"),
-    (["prepare", *SOURCE, "--out=SRC/captions.txt"], "choose another --out"),
+    (["prepare", *SOURCE, "--out=SRC/captions.txt"], "choose another folder"),
     (["split", "--data=NO", "--protocol=image"], "no usable prepared data"),
     (["split", "--data=DATA", "--protocol=kfold:1/500"], "fold 1 of 500 is empty"),
     (["check", "--data=NO"], "no usable prepared data"),

@@ -11,6 +11,8 @@ from jaxt2i.data.check import Finding, Report, check
 from jaxt2i.errors import UserError
 from tests.photos import encoded, entries, entry, photo, prepared_photos
 
+UNDIVIDED = Finding("error", "there are no splits: make them by jaxt2i data split", None)
+
 
 @pytest.fixture
 def photos(tmp_path):
@@ -18,8 +20,13 @@ def photos(tmp_path):
   return tmp_path / "photos"
 
 
+def findings(directory) -> tuple[Finding, ...]:
+  """All but that there are no splits, where a test is about something else."""
+  return tuple(f for f in check(directory).findings if f != UNDIVIDED)
+
+
 def found(directory) -> list[tuple[str, str, int | None]]:
-  return [(f.level, f.what, f.count) for f in check(directory).findings]
+  return [(f.level, f.what, f.count) for f in findings(directory)]
 
 
 def save(directory, protocol="image", **rows):
@@ -58,7 +65,9 @@ def test_orphans_and_what_else_was_left_out(tmp_path, photos):
     ("warning", "captions or files left out: empty", 4),
     ("warning", "captions or files left out: repeated", 1),
   ]
-  assert [f.names for f in check(out).findings] == [("a.jpg", "b.jpg"), ("c.jpg",), (), ()]
+  assert [f.names for f in findings(out)] == [("a.jpg", "b.jpg"), ("c.jpg",), (), ()]
+  assert not check(out).sound  # undivided
+  splits.make(out, "image")
   assert check(out).sound
 
 
@@ -66,6 +75,7 @@ def test_orphans_and_what_else_was_left_out(tmp_path, photos):
 def test_one_unreadable_image_in_a_hundred_is_allowed(tmp_path, photos, good, level):
   given = [*entries(photos, good), entry(photos / "spoilt.jpg", b"<html>")]
   out = prepared_photos(tmp_path, given, size=8)
+  splits.make(out, "image")
   report = check(out)
   (finding,) = report.findings
   assert (finding.level, finding.what, finding.count) == (level, "unreadable images left out", 1)
@@ -87,8 +97,8 @@ def with_duplicates(photos):
 
 
 def test_duplicates(tmp_path, photos):
-  report = check(prepared_photos(tmp_path, with_duplicates(photos)))
-  assert report.findings == (
+  out = prepared_photos(tmp_path, with_duplicates(photos))
+  assert findings(out) == (
     Finding(
       "warning", "groups of images that are equal byte for byte", 1, ("a.png = e.png = f.png",)
     ),
@@ -99,7 +109,6 @@ def test_duplicates(tmp_path, photos):
       ("a.png ≈ e.png ≈ f.png", "b.png ≈ d.png"),
     ),
   )
-  assert report.sound
 
 
 SAME = "images are in two splits of 'image'"
@@ -127,12 +136,12 @@ def test_leaks_between_splits(tmp_path, photos):
 
 def test_drawings_may_resemble_each_other(tmp_path, photos):
   out = prepared_photos(tmp_path, with_duplicates(photos))
-  save(out, "compositional", train=[0, 4, 5, 2, 1], test=[3])
+  save(out, "compositional", train=[0, 4, 5, 1], val=[2], test=[3])
   report = check(out)
   what = ALIKE.replace("image'", "compositional'")
   assert Finding("warning", what, 1, ("d.png in test / b.png in train",)) in report.findings
   assert report.sound
-  save(out, "compositional", train=[0, 5, 2, 1], test=[3, 4])
+  save(out, "compositional", train=[0, 5, 1], val=[2], test=[3, 4])
   assert not check(out).sound  # equal bytes are a leak everywhere
 
 
@@ -141,10 +150,26 @@ def test_splits_without_images(tmp_path, photos):
   save(out, train=[], val=[], test=[0, 1, 2])
   assert found(out) == [
     ("error", "no images are in the split 'train' of 'image'", None),
-    ("warning", "no images are in the split 'val' of 'image'", None),
+    ("error", "no images are in the split 'val' of 'image'", None),
   ]
-  save(out, test=[0, 1, 2])
-  assert found(out) == [("error", "no images are in the split 'train' of 'image'", None)]
+  save(out, train=[0, 1], val=[2])
+  assert found(out) == [("warning", "no images are in the split 'test' of 'image'", None)]
+
+
+def test_captions_in_two_splits(tmp_path, photos):
+  out = prepared_photos(tmp_path, entries(photos, 3))
+  captions = [record.captions for record in prepared.Rows(out, 16)]
+  assert len(captions[0]) == 3
+  save(out, "caption", train=[[0, 0], [1, 0]], val=[[2, 0]], test=[[0, 1], [1, 0]])
+  (finding,) = findings(out)
+  assert (finding.level, finding.count) == ("error", 1)
+  assert finding.what == "captions are in two splits of 'caption'"
+  assert finding.names[0].startswith("0001.jpg in test / 0001.jpg in train")
+
+
+def test_files_that_were_not_read(tmp_path, photos):
+  out = prepared_photos(tmp_path, entries(photos, 3), refused=["'x.tar.gz': compressed"])
+  assert found(out) == [("warning", "files were not read", 1)]
 
 
 def test_images_in_no_split(tmp_path, photos):
@@ -177,8 +202,7 @@ def test_long_captions_and_wrong_encodings(tmp_path, photos):
     entry(photos / name, encoded(photo(i)), *texts)
     for i, (name, texts) in enumerate(captions.items())
   ]
-  report = check(prepared_photos(tmp_path, given))
-  long, garbled = report.findings
+  long, garbled = findings(prepared_photos(tmp_path, given))
   assert long == Finding(
     "warning", "captions of more than 1,000 characters", 1, ("b.png (1,001 characters)",)
   )

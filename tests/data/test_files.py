@@ -150,7 +150,7 @@ def test_folders_that_cannot_be_read(tmp_path, monkeypatch):
 def test_no_folder(tmp_path):
   with pytest.raises(UserError, match="'nowhere' does not exist"):
     Tree("nowhere")
-  with pytest.raises(UserError, match="is no folder"):
+  with pytest.raises(UserError, match="is a file"):
     Tree(str(write(tmp_path, "a.jpg")))
 
 

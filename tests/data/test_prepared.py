@@ -54,7 +54,6 @@ def test_records_come_back_in_any_order(tmp_path):
     assert_same(source[index], records[index])
   assert_same(source[np.int64(2)], records[2])
   assert source.attribution == "somebody"
-  assert source.info == {"name": "tiny"}
   assert len(open_split(tmp_path / "data", "val")) == 0
   manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
   assert (manifest["images"], manifest["captions"], manifest["image_sizes"]) == (7, 14, [4])

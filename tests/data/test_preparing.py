@@ -53,6 +53,7 @@ def test_values(tmp_path):
     "missing": {"c.png": 3},
     "uncaptioned": ["d.png"],
     "captions_dropped": {"empty": 2},
+    "refused": [],
     "bad": [],
   }
 

@@ -85,7 +85,7 @@ def test_too_many_spoilt_images_stop_it(tmp_path):
 
 def test_a_worker_that_is_killed(tmp_path):
   given = [*entries(tmp_path / "photos", 10), Entry("zz.jpg", Deadly(), ("a",))]
-  with pytest.raises(UserError, match=r"was killed, .* fewer --workers; what is done is kept"):
+  with pytest.raises(UserError, match=r"killed or lacked memory: .* fewer --workers; what is"):
     prepare(Listing.of(given), tmp_path / "out")
   assert len(shards.read_shard(tmp_path / "out", 0).images) == 10
   assert shards.read_shard(tmp_path / "out", 1) is None

@@ -71,7 +71,11 @@ def test_a_shard_of_bad_images_alone(tmp_path):
   assert stored(tmp_path / shards.record_file(4, 3)) == []
 
 
-def test_an_attempt_that_failed_leaves_no_trace_in_the_next(tmp_path):
+def finished(folder) -> dict[str, str]:
+  return {name: sha for name, sha in digests(folder).items() if not name.endswith(shards.PARTIAL)}
+
+
+def test_an_attempt_that_failed_does_not_disturb_the_next(tmp_path):
   def failing():
     yield from items([7, 8])
     raise KeyboardInterrupt
@@ -82,12 +86,23 @@ def test_an_attempt_that_failed_leaves_no_trace_in_the_next(tmp_path):
   assert not list((tmp_path / "a").glob("*/*.array_record"))
   write(tmp_path / "a")
   write(tmp_path / "b")
+  assert finished(tmp_path / "a") == digests(tmp_path / "b")
+
+
+def test_two_attempts_at_once_are_each_whole(tmp_path):
+  def interleaved():
+    for i, item in enumerate(items()):
+      if i == 1:
+        write(tmp_path / "a")  # another worker is faster
+      yield item
+
+  assert write(tmp_path / "a", interleaved()) == write(tmp_path / "b")
   assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
 def test_killed_before_the_facts_were_written(tmp_path):
   write(tmp_path / "a", items([7, 8]))
-  (tmp_path / "a" / "facts" / "00003.json").rename(tmp_path / "a" / "facts" / "00003.json.partial")
+  (tmp_path / "a" / "facts" / "00003.json").unlink()
   assert shards.read_shard(tmp_path / "a", 3) is None
   write(tmp_path / "a")
   write(tmp_path / "b")
@@ -152,7 +167,7 @@ def test_facts_of_a_generated_image():
 
 
 def test_a_folder_in_the_way_is_an_error_of_the_disk(tmp_path):
-  (tmp_path / "8" / "00003.array_record.partial").mkdir(parents=True)
+  (tmp_path / "8" / "00003.array_record").mkdir(parents=True)
   with pytest.raises(OSError, match="directory"):
     write(tmp_path)
 

@@ -17,6 +17,14 @@ RECORDS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def manifest(tmp_path):
+  """Of the images that are split; its content means nothing here."""
+  path = tmp_path / "manifest.json"
+  path.write_text("{}")
+  return path
+
+
 def rows(*values: int) -> np.ndarray:
   return np.asarray(values, np.int64)
 
@@ -108,6 +116,15 @@ def test_killed_while_it_was_written(tmp_path):
   save(tmp_path, train=[1])
   assert [path.name for path in folder.iterdir()] == ["image"]
   assert split_files.load(tmp_path, "image", "train").rows.tolist() == [1]
+
+
+def test_splits_of_other_images_are_refused(tmp_path, manifest):
+  save(tmp_path)
+  assert split_files.is_current(tmp_path, "image")
+  manifest.write_text('{"images": 1}')
+  assert not split_files.is_current(tmp_path, "image")
+  with pytest.raises(UserError, match=r"it is of other images\); delete its folder and split anew"):
+    split_files.load(tmp_path, "image", "train")
 
 
 def test_an_unknown_protocol_or_split_names_the_known_ones(tmp_path):

@@ -62,7 +62,7 @@ def test_an_image_tests_by_the_hash_of_its_name():
 def test_splits_do_not_move_when_images_are_added(protocol):
   def split(facts):
     if protocol == "caption":
-      made = splits.by_caption(captions_of(facts))
+      made = splits.by_caption(captions_of(facts), alone(facts))
       keys = {name: map(tuple, pairs.tolist()) for name, pairs in made.items()}
       return {(facts[row].image_id, k): name for name in keys for row, k in keys[name]}
     if protocol == "image":
@@ -154,7 +154,7 @@ def captions_of(facts) -> dict[str, tuple[str, ...]]:
 
 def test_of_each_image_one_caption_tests():
   captions = captions_of(make_facts(1000))
-  made = splits.by_caption(captions)
+  made = splits.by_caption(captions, np.arange(len(captions)))
   pairs = [tuple(pair) for rows in made.values() for pair in rows.tolist()]
   assert sorted(pairs) == list(itertools.product(range(1000), range(5)))
   assert all(rows.tolist() == sorted(rows.tolist()) for rows in made.values())
@@ -171,7 +171,7 @@ def test_of_each_image_one_caption_tests():
 def test_images_with_few_captions():
   texts = {"a": "A", "b": "AB", "c": "ABC", "d": "AA", "e": "ABAB", "f": "AAB", "g": "A"}
   captions = {name: tuple(letters) for name, letters in texts.items()}
-  made = splits.by_caption(captions)
+  made = splits.by_caption(captions, np.arange(len(captions)))
   words: dict[str, list[set[str]]] = {name: [set() for _ in texts] for name in made}
   for name, pairs in made.items():
     for row, k in pairs.tolist():
@@ -184,7 +184,17 @@ def test_images_with_few_captions():
     assert sum(map(len, own)) == len(set(letters))  # no words in two splits
   assert sum(map(len, made.values())) == sum(map(len, captions.values()))
   with pytest.raises(UserError, match="two captions or more: take 'image'"):
-    splits.by_caption({"a": ("one",), "b": ("two", "two")})
+    splits.by_caption({"a": ("one",), "b": ("two", "Two .")}, np.arange(2))
+
+
+def test_the_same_words_of_the_same_image_stay_together():
+  captions = {str(i): ("A dog runs .", "a cat", "a dog runs.", "A  DOG, runs") for i in range(60)}
+  made = splits.by_caption(captions, np.arange(60) // 2 * 2)  # each has a copy of itself
+  places = {(row, k): name for name in made for row, k in made[name].tolist()}
+  for row in range(60):
+    assert places[row, 0] == places[row, 2] == places[row, 3]
+    assert [places[row, k] for k in range(4)] == [places[row // 2 * 2, k] for k in range(4)]
+  assert {places[row, 0] for row in range(60)} >= {"train", "test"}
 
 
 @pytest.mark.parametrize("num_folds", [2, 5])

@@ -4,7 +4,8 @@ The first line that is not blank tells how:
 
 - `name.jpg#k<TAB>caption`: Flickr8k's tokens; captions come in the order of k;
 - a header that names a column of photos and one of captions (or several: caption_1, caption_2),
-  divided by commas, tabs or, like Flickr30k's `image_name| comment_number| comment`, by bars;
+  divided by commas, semicolons, tabs or, like Flickr30k's `image_name| comment_number| comment`, by
+  bars;
 - `name.jpg, caption` or `name.jpg<TAB>caption`: the caption is all that follows, commas too.
 """
 
@@ -62,12 +63,12 @@ def _rows(lines: Sequence[str]) -> _Rows:
   first = lines[number - 1]
   if _TOKEN.fullmatch(first):
     return _tokens(lines)
-  for delimiter in "|\t,":
+  for delimiter in "|\t,;":
     if delimiter not in first:
       continue
     if columns := _header(number, first.split(delimiter)):
       return _table(lines, number, delimiter, *columns)
-    if delimiter != "|" and is_image(_unquoted(first.split(delimiter)[0])):
+    if delimiter in "\t," and is_image(_unquoted(first.split(delimiter)[0])):
       return _plain(lines, delimiter)
   raise BadLine(
     number,
@@ -116,10 +117,10 @@ def _table(
 ) -> _Rows:
   """Rows under a header; delimiters that a last column of captions has too many are part of it."""
   width = len(lines[header - 1].split(delimiter))
-  is_csv = delimiter == ","
+  is_csv = delimiter in ",;"
   unquoted = _spaced if is_csv else _unquoted
   split = ((n, line.split(delimiter)) for n, line in enumerate(lines, start=1))
-  for number, cells in csv_rows(lines) if is_csv else split:
+  for number, cells in csv_rows(lines, delimiter) if is_csv else split:
     if number <= header or not any(cell.strip() for cell in cells):
       continue
     if len(cells) > width and captions[-1] == width - 1:

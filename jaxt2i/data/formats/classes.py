@@ -63,6 +63,7 @@ class Classes:
         for path, (name, split) in classes.items()
       ),
       uncaptioned=(path for path in images if path not in classes),
+      refused=tree.refused,
     )
 
   def _caption(self, folder: str, names: Mapping[str, str] | None) -> str:

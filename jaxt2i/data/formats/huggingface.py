@@ -5,11 +5,11 @@ import functools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxt2i.data.files import MAX_IMAGE_BYTES, FileBlob
 from jaxt2i.data.formats import columns, common
-from jaxt2i.data.listing import Listing
+from jaxt2i.data.listing import Listing, clean
 from jaxt2i.errors import UserError
 
 _BATCH = 1000
@@ -24,16 +24,10 @@ class HuggingFace:
   caption_column: str = ""  # text or a list of texts; "" finds it
   image_column: str = ""  # "" finds it
 
+  terms: ClassVar[str] = ""  # the data says it itself
+
   def __post_init__(self):
     common.check_texts(self, (field.name for field in dataclasses.fields(self)))
-
-  @property
-  def terms(self) -> str:
-    """The licence that the data set states; "" if it states none."""
-    try:
-      return " ".join((_load(self.src)[0].data.info.license or "").split())
-    except UserError:
-      return ""  # `listing` tells what is wrong
 
   def listing(self) -> Listing:
     """See Format. UserError if the package `datasets` is missing, too."""
@@ -65,7 +59,9 @@ class HuggingFace:
       for part in parts
       for index, values in enumerate(_rows(part.data, [*captions, *plain]))
     ]
-    return columns.listing(found, where, names)
+    listing = columns.listing(found, where, names)
+    terms = parts[0].data.info.license or ""
+    return dataclasses.replace(listing, terms=clean(terms))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,9 +90,13 @@ class HuggingFaceBlob:
 
   def identity(self) -> str:
     """See Blob. Of the table: what a row may name outside of it is not looked at."""
-    files = [os.stat(file["filename"]) for file in _open(self.folder, self.column).cache_files]
-    size, newest = sum(f.st_size for f in files), max(f.st_mtime_ns for f in files)
-    return f"{self.index} of {size} changed {newest}"
+    return f"{self.index} of {_table(self.folder, self.column)}"
+
+
+@functools.lru_cache  # asked for by every row
+def _table(folder: str, column: str) -> str:
+  files = [os.stat(file["filename"]) for file in _open(folder, column).cache_files]
+  return f"{sum(f.st_size for f in files)} changed {max(f.st_mtime_ns for f in files)}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,7 +92,9 @@ def _csv_rows(text: str, where: str) -> Iterator[tuple[int, _Row]]:
   lines = lines_of(text)
   header: list[str] = []
   try:
-    for number, cells in csv_rows(lines):
+    # Where the comma is the decimal sign, Excel divides cells by semicolons.
+    semicolons = bool(lines) and "," not in lines[0] and ";" in lines[0]
+    for number, cells in csv_rows(lines, ";" if semicolons else ","):
       if not header:
         header = [cell.strip() for cell in cells]
       elif len(cells) != len(header):

@@ -20,8 +20,12 @@ class Photos:
     # macOS writes é as two characters where a caption file has one.
     self._paths = {unicodedata.normalize("NFC", path): path for path in tree}
     self._by_basename: dict[str, list[str]] = defaultdict(list)
+    self._loosely: dict[str, list[str]] = defaultdict(list)
     for path in self.paths:
-      self._by_basename[unicodedata.normalize("NFC", posixpath.basename(path))].append(path)
+      name = unicodedata.normalize("NFC", posixpath.basename(path))
+      self._by_basename[name].append(path)
+      for loose in {name.casefold(), posixpath.splitext(name)[0].casefold()}:
+        self._loosely[loose].append(path)
 
   def find(self, name: str, folders: Sequence[str] = ("",), *, anywhere: bool = True) -> str:
     """The path of the photo of that name, "" if there is none.
@@ -49,7 +53,9 @@ class Photos:
         )
       if found:
         return found[0]
-    return ""
+    # IMG_1.JPG goes by img_1.jpg, and by img_1, where no other photo does.
+    alike = self._loosely.get(posixpath.basename(name).casefold(), ()) if anywhere else ()
+    return alike[0] if len(alike) == 1 else ""
 
   def any_in(self, folder: str) -> bool:
     """Whether there is a photo in a folder of that name, wherever it lies."""
@@ -133,4 +139,5 @@ class Pairs:
       missing={name: len(texts) for name, texts in missing.items()},
       uncaptioned=(path for path in self.photos.paths if path not in captions),
       dropped=self._found.dropped + self._lost.dropped,
+      refused=self._tree.refused,
     )

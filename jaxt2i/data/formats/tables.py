@@ -40,7 +40,7 @@ def shown(line: str) -> str:
   return repr(line[:_SHOWN]) + ("..." if len(line) > _SHOWN else "")
 
 
-def csv_rows(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(lines: Sequence[str], delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
   """Cells of each row that is not blank, with the number of its first line.
 
   A quoted cell may go on over several lines. But a quote that is never closed would swallow rows,
@@ -49,7 +49,7 @@ def csv_rows(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
   Raises:
     BadLine: quotes that are not closed or not doubled inside a cell, or a cell that is too long.
   """
-  reader = csv.reader((line + "\n" for line in lines), strict=True)
+  reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
   while True:
     number = reader.line_num + 1
     try:

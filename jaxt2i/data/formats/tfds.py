@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from jaxt2i.data.files import MAX_IMAGE_BYTES
 from jaxt2i.data.formats import columns, common, tfds_records
 from jaxt2i.data.formats.tfds_records import Leaf
-from jaxt2i.data.listing import Listing
+from jaxt2i.data.listing import Listing, clean
 from jaxt2i.errors import UserError, suggest
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -26,17 +27,10 @@ class Tfds:
   caption_feature: str = ""  # such as "captions/text"; "" finds it
   image_feature: str = ""  # "" finds it
 
+  terms: ClassVar[str] = ""  # the data says it itself
+
   def __post_init__(self):
     common.check_texts(self, (field.name for field in dataclasses.fields(self)))
-
-  @property
-  def terms(self) -> str:
-    """The licence that the builder states; "" if it states none."""
-    try:
-      info = tfds_records.builder(find(self.src, self.builder)).info
-    except UserError:
-      return ""  # `listing` tells what is wrong
-    return " ".join(info.as_proto.redistribution_info.license.split())
 
   def listing(self) -> Listing:
     """See Format. Reads every record, but decodes no image."""
@@ -63,7 +57,9 @@ class Tfds:
       for split in info.splits
       for index, values in _records(directory, split, [*captions, *scalars])
     ]
-    return columns.listing(found, where, names)
+    listing = columns.listing(found, where, names)
+    terms = info.as_proto.redistribution_info.license
+    return dataclasses.replace(listing, terms=clean(terms))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

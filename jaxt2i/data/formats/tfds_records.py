@@ -1,6 +1,8 @@
 """Records of prepared TFDS data by index, of which only what is asked for gets decoded."""
 
 import dataclasses
+import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -8,6 +10,8 @@ import numpy as np
 
 from jaxt2i.data.formats.columns import reason
 from jaxt2i.errors import UserError
+
+_TFDS_CLASSES = "tensorflow_datasets.core.features."
 
 FORMAT = "array_record"  # the one that is read by random access without TensorFlow
 
@@ -82,11 +86,25 @@ def builder(directory: str) -> Any:
   import tensorflow_datasets as tfds
 
   try:
+    _refuse_foreign_code(directory)
     return tfds.builder_from_directory(directory)
   except Exception as error:  # TFDS raises many kinds, that of a missing module among them
     raise UserError(
       f"{directory} has no usable description ({reason(error)}); delete it and prepare it anew"
     ) from error
+
+
+def _refuse_foreign_code(directory: str) -> None:
+  """ValueError if the description names classes that are not TFDS's: it would import them."""
+  with open(os.path.join(directory, "features.json"), encoding="utf-8") as file:
+    todo: list[Any] = [json.load(file)]
+  while todo:
+    value = todo.pop()
+    if isinstance(value, dict):
+      name = value.get("pythonClassName", _TFDS_CLASSES)
+      if not (isinstance(name, str) and name.startswith(_TFDS_CLASSES)):
+        raise ValueError(f"it names code that is not TFDS's: {name!r}")
+    todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 class Source:

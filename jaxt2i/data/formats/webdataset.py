@@ -68,6 +68,7 @@ class WebDataset:
       missing={key: len(rows) for key, rows in lost.by_image().items()},
       uncaptioned=(path for key, (path, _) in images.items() if key not in texts),
       dropped=captions.dropped + lost.dropped + skipped,
+      refused=tree.refused,
     )
 
   def _facts(self, tree: Tree, files: Mapping[str, str]) -> Mapping[str, Any]:

@@ -295,3 +295,17 @@ def test_the_whole_of_flickr8k_by_its_captions_alone(shared_data):
   )
   kept = sum(len(entry.captions) for entry in listing.entries)
   assert kept + sum(listing.missing.values()) == len(lines) == 39_930
+
+
+def test_names_in_other_letters_or_without_suffix(tmp_path):
+  files = {"Büro 0.JPG": b"", "x/1.png": b"", "x/2.jpg": b"", "y/2.JPG": b""}
+  write(tmp_path, {**files, "captions.csv": "image_id;caption\nbüro 0.jpg;one\n1;two\n2;three\n"})
+  listing = read("captions", tmp_path)
+  assert said(listing) == {"1": ("two",), "büro 0.jpg": ("one",)}
+  assert listing.missing == {"2": 1}  # there are two
+
+
+def test_files_that_are_not_read_are_named(tmp_path):
+  write(tmp_path, {"a.jpg": b"", "more.tar.gz": b"", "captions.txt": "a.jpg\tone"})
+  listing = read("captions", tmp_path)
+  assert listing.refused == ("'more.tar.gz': compressed, so it cannot be read in place: unpack it",)

@@ -2,6 +2,7 @@ import io
 import json
 import multiprocessing
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -263,11 +264,20 @@ def test_builders_that_are_not_there_are_named(coco, tmp_path):
   assert "prepare some by tfds.builder" in error(src=str(tmp_path), builder="coco_like")
 
 
-def test_a_format_without_licence_or_data_has_no_terms(coco, tmp_path):
-  for src in (coco, str(tmp_path), "nowhere"):
-    made = formats.make("tfds", src=src, builder="coco_like/2014")
-    assert isinstance(made, formats.Format)
-    assert made.terms == ""
+def test_data_without_a_licence_has_no_terms(coco, listing):
+  assert isinstance(formats.make("tfds", src=coco, builder="coco_like/2014"), formats.Format)
+  assert listing.terms == ""
+
+
+def test_code_that_is_not_of_tfds_is_not_imported(tmp_path, monkeypatch):
+  features = {"image": F.Image(), "caption": F.Text()}
+  row = {"image": jpeg(0), "caption": "a dog"}
+  description = make(tmp_path, monkeypatch, features, train=[row]) / "features.json"
+  text = description.read_text()
+  name = re.search(r'"pythonClassName": "(tensorflow_datasets[^"]*text[^"]*)"', text)[1]
+  description.write_text(text.replace(name, "antigravity.Feature"))
+  assert "names code that is not TFDS's: 'antigravity.Feature'" in error(src=str(tmp_path))
+  assert "antigravity" not in sys.modules
 
 
 def test_the_newest_version_is_taken(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """What a model gets of an example: functions and dataclasses, which can be sent to workers."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from jaxt2i.data.text import TextTokenizer
 
 # Captions of an image, its tokens [h, w], and those of the flipped image where flips are made.
 CaptionedTokens = tuple[tuple[str, ...], np.ndarray, np.ndarray | None]
-Row = Callable[[CaptionedTokens, np.random.Generator], dict[str, np.ndarray]]
 
 
 def image_row(record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -31,9 +29,15 @@ class AugmentedImage:
     return {"image": self.augmentation(record.image, rng)}
 
 
-def caption_row(text_tokenizer: TextTokenizer) -> Row:
+@dataclasses.dataclass(frozen=True)
+class FirstCaption:
   """What a prior is evaluated on: tokens with their first caption."""
-  return lambda example, rng: {"tokens": example[1], "text": text_tokenizer(example[0][:1])[0]}
+
+  text_tokenizer: TextTokenizer
+
+  def __call__(self, example: CaptionedTokens, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """tokens int32 [h, w] and text int32 [T]."""
+    return {"tokens": example[1], "text": self.text_tokenizer(example[0][:1])[0]}
 
 
 @dataclasses.dataclass(frozen=True)

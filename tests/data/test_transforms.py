@@ -5,8 +5,8 @@ import pytest
 
 from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.records import Record
-from jaxt2i.data.rows import AugmentedImage, RandomCaption, caption_row, image_row
 from jaxt2i.data.text import TextTokenizer
+from jaxt2i.data.transforms import AugmentedImage, FirstCaption, RandomCaption, image_row
 
 CAPTIONS = ("a goat to the left", "a goat left behind", "a brown goat")
 TOKENS = np.arange(6, dtype=np.int32).reshape(2, 3)
@@ -47,7 +47,7 @@ def test_images_changed_at_random():
 
 def test_first_caption(text_tokenizer):
   for flipped in (None, FLIPPED):
-    row = caption_row(text_tokenizer)((CAPTIONS, TOKENS, flipped), np.random.default_rng(0))
+    row = FirstCaption(text_tokenizer)((CAPTIONS, TOKENS, flipped), np.random.default_rng(0))
     np.testing.assert_array_equal(row["tokens"], TOKENS)
     assert told(row, text_tokenizer, CAPTIONS) == CAPTIONS[0]
 
