@@ -16,7 +16,8 @@ from PIL import Image
 
 from benchmarks.timing import Case, Prepared, num_cores
 
-NUM_IMAGES = 4096  # JPEG files, as many as the small half of Flickr8k
+NUM_PHOTOS = 2048  # JPEG files
+REPEATS = 4  # times that each of them is prepared: as many images as Flickr8k has
 WIDTH, HEIGHT = 500, 375  # as Flickr serves them
 BATCH = 64
 TRAIN_BATCH = 16  # of the quick start
@@ -61,12 +62,12 @@ def _folder() -> Path:
 
 def _photos() -> list[Path]:
   """The files, made once for all processes of a user."""
-  folder = Path(tempfile.gettempdir()) / f"jaxt2i-benchmark-photos-{NUM_IMAGES}"
+  folder = Path(tempfile.gettempdir()) / f"jaxt2i-benchmark-photos-{NUM_PHOTOS}"
   paths = sorted(folder.glob("*.jpg"))
-  if len(paths) == NUM_IMAGES:
+  if len(paths) == NUM_PHOTOS:
     return paths
   making = Path(tempfile.mkdtemp(dir=folder.parent))
-  make_photos(making, NUM_IMAGES)
+  make_photos(making, NUM_PHOTOS)
   try:
     making.rename(folder)
   except OSError:  # another process was first
@@ -79,7 +80,10 @@ def _prepared_into(out: Path, paths: list[Path], sizes: tuple[int, ...]) -> None
   from jaxt2i.data.files import FileBlob
   from jaxt2i.data.listing import Entry, Listing
 
-  entries = [Entry(path.name, FileBlob(str(path)), (f"photo {path.stem}",)) for path in paths]
+  entries = [
+    Entry(f"{number:05d}", FileBlob(str(path)), (f"photo {path.stem}",))
+    for number, path in enumerate(paths)
+  ]
   options = preparing.Options(sizes)
   preparing.prepare(
     Listing.of(entries), out, options, info={}, run=partial(processes.run, workers=num_cores())
@@ -167,7 +171,7 @@ def _training() -> Prepared:
 
 def _prepare() -> Prepared:
   """All files, to a finished folder at 256 and 64 pixels; processes are started anew."""
-  paths, numbers, folder = _photos(), itertools.count(), _folder()
+  paths, numbers, folder = _photos() * REPEATS, itertools.count(), _folder()
 
   def step() -> None:
     out = folder / str(next(numbers))
@@ -179,7 +183,7 @@ def _prepare() -> Prepared:
 
 def _pillow() -> Prepared:
   """All files decoded and resized to 256 pixels by Pillow, and nothing done with them."""
-  paths = _photos()
+  paths = _photos() * REPEATS
   pool = multiprocessing.get_context("spawn").Pool(num_cores())
   work: Callable[[Path], int] = partial(_decode_and_resize, size=256)
   return Prepared(lambda: sum(pool.imap_unordered(work, paths, chunksize=64)), 0)

@@ -43,9 +43,11 @@ class FileBlob:
   def read(self, limit: int = MAX_IMAGE_BYTES) -> bytes:
     """See Blob."""
     with open(self.path, "rb") as file:
+      size = os.fstat(file.fileno()).st_size if self.size < 0 else self.size
+      if size > limit:
+        raise OSError(f"more than {limit:,} bytes")
       file.seek(self.offset)
-      wanted = limit + 1 if self.size < 0 else min(self.size, limit + 1)
-      data = limited(file.read(wanted), limit)
+      data = file.read(size)  # not of `limit` bytes: a buffer would be made for them
     if len(data) < self.size:
       raise OSError(f"{self.path} ends too early")
     return data

@@ -21,9 +21,12 @@ from jaxt2i.data.duplicates import perceptual_hash
 from jaxt2i.data.records import Record
 
 # One record a chunk: reading one decompresses no other. Snappy costs next to nothing and shrinks
-# black bars and drawings; what compresses photos better is slower than the disk.
+# black bars and drawings; what compresses photos better is slower than the disk. Threads of the
+# writer would only take turns with the processes that prepare.
+_WRITER_OPTIONS = "group_size:1,snappy,max_parallelism:1"
+
+
 PARTIAL = ".partial"  # ends the name of a file that is being written
-_WRITER_OPTIONS = "group_size:1,snappy"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def encode_record(record: Record) -> bytes:
     {
       "id": record.image_id,
       "shape": image.shape,
-      "image": image.tobytes(),
+      "image": np.ascontiguousarray(image).data.cast("B"),
       "captions": record.captions,
       "attributes": json.dumps(dict(record.attributes), sort_keys=True),
     }
