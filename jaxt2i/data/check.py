@@ -1,7 +1,6 @@
 """Is prepared data sound? Every file, image, caption and split is looked at; nothing is changed."""
 
 import dataclasses
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxt2i.data import prepared, split_files, splits
+from jaxt2i.data import prepared, shards, split_files, splits
 from jaxt2i.data.shards import Facts
 
 _LONG_CAPTION = 1000  # characters; no text encoder here reads so far
@@ -118,11 +117,10 @@ def _found(
 
 def _files(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Finding]:
   damaged = []
-  for shard in manifest["shards"]:
-    for name, entry in shard["files"].items():
+  for part in manifest["shards"]:
+    for name, entry in part["files"].items():
       try:
-        with (directory / name).open("rb") as file:
-          intact = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+        intact = shards.sha256_of(directory / name) == entry["sha256"]
       except OSError:
         intact = False
       if not intact:
