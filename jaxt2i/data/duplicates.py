@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Int64, UInt8, UInt64
 from PIL import Image
 
+from jaxt2i.data.images import averaged
+
 _SIDE = 32  # pixels of the grey image that is hashed
 _KEPT = 8  # lowest frequencies along each axis
 _NOISE = 64.0  # of a frequency: a quarter of a grey level; rounding alone makes less
@@ -32,7 +34,7 @@ def perceptual_hash(image: UInt8[np.ndarray, "H W 3"]) -> int:
   By a quarter of a grey level or more: of flat and of symmetric images most frequencies are zero,
   but for noise that no bit may depend on.
   """
-  grey = Image.fromarray(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+  grey = averaged(Image.fromarray(image).convert("L"), _SIDE)
   low = _COSINES @ np.asarray(grey, np.float64) @ _COSINES.T
   return int.from_bytes(np.packbits(low > np.median(low) + _NOISE).tobytes(), "big")
 

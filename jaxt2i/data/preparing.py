@@ -23,7 +23,7 @@ from jaxt2i.errors import UsageError, UserError
 
 _log = logging.getLogger(__name__)
 _PLAN = "plan.json"
-_VERSION = 1  # raised when the same images would be prepared to other bytes
+_VERSION = 2  # raised when the same images would be prepared to other bytes
 _SHARD_IMAGES = 1024
 _MAX_SHARDS = 256  # as many files a reader holds open
 _NUM_NAMED = 20  # files named in a message
