@@ -7,11 +7,28 @@ from jaxt2i import config as config_lib
 from jaxt2i.errors import UsageError
 from jaxt2i.models.autoencoders import ConvDecoder, ConvEncoder, ViTDecoder, ViTEncoder
 from jaxt2i.models.prior import Prior
-from jaxt2i.models.quantizers import FSQ, EMAQuantizer
+from jaxt2i.models.quantizers import (
+  BSQ,
+  FSQ,
+  LFQ,
+  EMAQuantizer,
+  GumbelQuantizer,
+  Quantizer,
+  ResidualQuantizer,
+  VectorQuantizer,
+)
 from jaxt2i.models.vqvae import VQVAE
 
 NETWORKS = {"conv": (ConvEncoder, ConvDecoder), "vit": (ViTEncoder, ViTDecoder)}
-QUANTIZERS = {"fsq": FSQ, "ema": EMAQuantizer}
+QUANTIZERS = {
+  "fsq": FSQ,
+  "ema": EMAQuantizer,
+  "vq": VectorQuantizer,
+  "gumbel": GumbelQuantizer,
+  "lfq": LFQ,
+  "bsq": BSQ,
+  "residual": ResidualQuantizer,
+}
 
 
 def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
@@ -21,7 +38,6 @@ def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
     UsageError: for options that cannot work, images that don't divide into a grid among them.
   """
   encoder_class, decoder_class = _named(NETWORKS, section["network"], "config.model.network")
-  quantizer_class = _named(QUANTIZERS, section["quantizer"], "config.model.quantizer")
   options = _without_name(section["network"])
   encoder = config_lib.build(encoder_class, options, "config.model.network")
   if isinstance(encoder, ViTEncoder) and encoder.width % encoder.heads:
@@ -35,17 +51,27 @@ def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
     )
   return VQVAE(
     encoder=encoder,
-    quantizer=config_lib.build(
-      quantizer_class, _without_name(section["quantizer"]), "config.model.quantizer"
-    ),
+    quantizer=quantizer(section["quantizer"], "config.model.quantizer"),
     decoder=config_lib.build(decoder_class, options, "config.model.network"),
   )
 
 
+def quantizer(section: Mapping[str, Any], where: str) -> Quantizer:
+  """The quantizer of a section; that of each level of a residual one is its section `inner`.
+
+  Raises:
+    UsageError: for options that cannot work.
+  """
+  options, extra = _without_name(section), {}
+  if "inner" in options:
+    extra["inner"] = quantizer(options.pop("inner"), f"{where}.inner")
+  return config_lib.build(_named(QUANTIZERS, section, where), options, where, **extra)
+
+
 def grid(model: VQVAE, image_size: int) -> tuple[int, int]:
-  """(h, w) of the tokens of a square image."""
+  """(h, w) of the tokens of a square image; several tokens a position lie beside each other."""
   side = image_size // model.encoder.downsample
-  return side, side
+  return side, side * model.quantizer.tokens_per_position
 
 
 def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size: int) -> Prior:

@@ -18,6 +18,11 @@ def integers(seed: int, low: int, high: int, *shape: int) -> jax.Array:
   return jnp.asarray(np.random.default_rng(seed).integers(low, high, shape), jnp.int32)
 
 
+def assert_close(actual: Any, expected: Any, atol: float) -> None:
+  """Equal to so much, whatever the size."""
+  np.testing.assert_allclose(np.asarray(actual, np.float64), expected, rtol=0, atol=atol)
+
+
 def random_params(module: Any, *inputs: Any, seed: int = 0, **options: Any) -> Any:
   """Parameters of the module's shapes, none of them at zero or one, where faults could hide."""
   rng = np.random.default_rng(seed)

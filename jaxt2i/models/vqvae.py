@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Float, Int, UInt8
 
-from jaxt2i.models.quantizers import FSQ, EMAQuantizer, Quantized
+from jaxt2i.models.quantizers import Quantized, Quantizer
 from jaxt2i.types import Array
 
 
@@ -23,16 +23,16 @@ class VQVAE(nn.Module):
 
   Attributes:
     encoder: module `[B, H, W, 3] -> [B, h, w, features]`.
-    quantizer: `FSQ` or `EMAQuantizer`.
+    quantizer: between them.
     decoder: module `[B, h, w, code_dim] -> [B, H, W, 3]`.
   """
 
   encoder: nn.Module
-  quantizer: FSQ | EMAQuantizer
+  quantizer: Quantizer
   decoder: nn.Module
 
   def setup(self) -> None:
-    self.to_code = nn.Dense(self.quantizer.code_dim)
+    self.to_code = nn.Dense(self.quantizer.latent_dim)
 
   def __call__(self, x: Float[Array, "B H W 3"], *, train: bool) -> VQVAEOutput:
     """Reconstructs images in [-1, 1]."""

@@ -43,7 +43,7 @@ class TokenizerTask:
 
     # 1. Reconstruction: −log p(x | z_q) of a Gaussian and a Laplacian.
     reconstruction = mse + self.l1_weight * mae
-    # 2. and 3. What the quantizer adds: β‖z − sg(z_q)‖² under EMA, nothing under FSQ.
+    # 2. and 3. What the quantizer adds, such as β‖z − sg(z_q)‖²; nothing under FSQ.
     loss = Mean.of(reconstruction + output.quantized.loss, weight)
 
     metrics: dict[str, Any] = {"loss": loss, "mse": Mean.of(mse, weight)}

@@ -1,163 +1,16 @@
-"""Quantizers against NumPy: values, which parameter gets which gradient, the moving codebook."""
+"""Vector quantisation against NumPy: who receives which gradient, the moving codebook."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxt2i.models.quantizers import FSQ, EMAQuantizer, nearest, straight_through
-from jaxt2i.sharding import make_mesh, replicated, shard_batch
-from tests.arrays import integers, normal
-
-LEVELS = [(8, 5, 5, 5), (3,), (6, 2, 7)]
-
-
-def assert_close(actual, expected, atol):
-  np.testing.assert_allclose(np.asarray(actual, np.float64), expected, rtol=0, atol=atol)
-
-
-def all_tokens(levels):
-  return jnp.arange(np.prod(levels), dtype=jnp.int32)
-
-
-def grid_of(levels):
-  """Every code as integers [K, D], the first dimension running fastest; independent of the code."""
-  ranges = [range(-(level // 2), level - level // 2) for level in reversed(levels)]
-  return np.array([code[::-1] for code in itertools.product(*ranges)])
-
-
-def numpy_bound(z, levels):
-  """Mentzer et al., appendix A, in float64."""
-  levels = np.asarray(levels)
-  half_range = (levels - 1) * 1.001 / 2
-  offset = np.where(levels % 2 == 0, 0.5, 0.0)
-  return np.tanh(np.asarray(z, np.float64) + np.arctanh(offset / half_range)) * half_range - offset
-
-
-def numpy_bound_inverse(bounded, levels):
-  levels = np.asarray(levels)
-  half_range = (levels - 1) * 1.001 / 2
-  offset = np.where(levels % 2 == 0, 0.5, 0.0)
-  return np.arctanh((bounded + offset) / half_range) - np.arctanh(offset / half_range)
-
-
-# --- straight through ---
-
-
-def test_straight_through_has_the_value_of_one_and_the_gradient_of_the_other():
-  z, z_q = jnp.array([0.3, -2.0]), jnp.array([1.0, -1.5])
-  value, pull = jax.vjp(straight_through, z, z_q)
-  assert_close(value, [1.0, -1.5], 1e-7)
-  to_z, to_z_q = pull(jnp.array([5.0, 7.0]))
-  assert_close(to_z, [5.0, 7.0], 0)
-  assert_close(to_z_q, [0.0, 0.0], 0)
-
-
-# --- FSQ ---
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def fsq(levels, z):
-  return FSQ(levels).apply({}, z, train=True)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def lookup(levels, tokens):
-  return FSQ(levels).lookup(tokens)
-
-
-def fsq_scalar(level, values):
-  """Codes of single numbers, in units of one level."""
-  z = jnp.asarray(values, jnp.float32).reshape(-1, 1, 1, 1)
-  integers = np.asarray(fsq((level,), z).z_q).ravel() * (level // 2)
-  np.testing.assert_allclose(integers, np.round(integers), atol=1e-5)
-  return np.round(integers)
-
-
-@pytest.mark.parametrize("levels", LEVELS)
-def test_fsq_codes_are_the_grid_of_levels(levels):
-  quantizer = FSQ(levels)
-  assert quantizer.codebook_size == np.prod(levels)
-  assert quantizer.code_dim == len(levels)
-  half_width = np.array(levels) // 2
-  assert_close(lookup(levels, all_tokens(levels)), grid_of(levels) / half_width, 1e-7)
-
-
-@pytest.mark.parametrize("levels", LEVELS)
-def test_fsq_every_code_can_be_reached_and_keeps_its_token(levels):
-  # Latents that the bound maps onto the integers, worked out without the code under test.
-  z = numpy_bound_inverse(grid_of(levels), levels).astype(np.float32)
-  out = fsq(levels, jnp.asarray(z[:, None, None]))
-  assert out.tokens.dtype == jnp.int32
-  np.testing.assert_array_equal(out.tokens[:, 0, 0], all_tokens(levels))
-  assert_close(out.z_q, lookup(levels, out.tokens), 1e-6)
-
-
-@pytest.mark.parametrize("levels", LEVELS)
-def test_fsq_tokens_and_codes_agree_exactly_and_equal_numpy(levels):
-  z = 2 * normal(0, 4, 50, 50, len(levels))
-  out = fsq(levels, z)
-  assert_close(out.z_q, lookup(levels, out.tokens), 1e-6)
-  bounded = numpy_bound(z, levels)
-  places = np.cumprod((1, *levels[:-1]))
-  expected = (np.round(bounded) + np.array(levels) // 2) @ places
-  # Where float32 may round to either side, both are right.
-  clear = np.all(np.abs(bounded - np.floor(bounded) - 0.5) > 1e-4, axis=-1)
-  assert clear.mean() > 0.99
-  np.testing.assert_array_equal(np.asarray(out.tokens)[clear], expected[clear])
-
-
-@pytest.mark.parametrize("level", [2, 3, 4, 5, 8, 15, 16])
-def test_fsq_reaches_exactly_its_levels_in_order(level):
-  integers = fsq_scalar(level, [-1e30, -1e4, *np.linspace(-12, 12, 4001), 1e4, 1e30])
-  assert np.all(np.diff(integers) >= 0)
-  np.testing.assert_array_equal(np.unique(integers), np.arange(level) - level // 2)
-
-
-@pytest.mark.parametrize("level", [3, 4, 5, 8])
-def test_fsq_keeps_zero_in_the_middle_of_the_code_zero(level):
-  # The bound keeps 0 at 0: an even number of levels is not rounded to one side.
-  np.testing.assert_array_equal(fsq_scalar(level, [0.0, 0.1, -0.1]), [0, 0, 0])
-  low, high = numpy_bound_inverse(np.array([-0.5, 0.5]), [level])
-  around = [1.01 * low, 0.99 * low, 0.99 * high, 1.01 * high]
-  np.testing.assert_array_equal(fsq_scalar(level, around), [-1, 0, 0, 1])
-
-
-def test_fsq_with_odd_levels_is_odd():
-  z = normal(0, 3, 4, 4, 2)
-  np.testing.assert_array_equal(fsq((5, 7), -z).z_q, -fsq((5, 7), z).z_q)
-
-
-@pytest.mark.parametrize("levels", LEVELS)
-def test_fsq_gradient_is_that_of_the_bound(levels):
-  z = normal(0, 2, 3, 3, len(levels))
-  weights = normal(1, *z.shape)
-  gradient = jax.jit(jax.grad(lambda z: jnp.sum(weights * fsq(levels, z).z_q)))(z)
-  half_width = np.array(levels) // 2
-  step = 1e-5
-  z64 = np.asarray(z, np.float64)
-  slope = (numpy_bound(z64 + step, levels) - numpy_bound(z64 - step, levels)) / (2 * step)
-  assert_close(gradient, np.asarray(weights) * slope / half_width, 1e-4)
-  half_range = (np.array(levels) - 1) * 1.001 / 2
-  offset = np.where(np.array(levels) % 2 == 0, 0.5, 0)
-  closed = half_range * (1 - np.tanh(z64 + np.arctanh(offset / half_range)) ** 2)
-  assert_close(gradient, np.asarray(weights) * closed / half_width, 1e-4)
-
-
-def test_fsq_has_nothing_to_learn():
-  z = normal(0, 1, 2, 2, 4)
-  init = lambda: FSQ((8, 5, 5, 5)).init(jax.random.key(0), z, train=True)
-  assert not jax.tree.leaves(jax.eval_shape(init))
-  value, gradient = jax.jit(jax.value_and_grad(lambda z: fsq((8, 5, 5, 5), z).loss.sum()))(z)
-  assert value == 0
-  assert np.all(gradient == 0)
-  assert fsq((8, 5, 5, 5), z).losses == {}
-
-
-# --- EMA ---
+from jaxt2i.errors import UsageError
+from jaxt2i.models.quantizers import EMAQuantizer, VectorQuantizer
+from jaxt2i.models.quantizers.codebooks import entropy_penalty
+from tests.arrays import assert_close, integers, normal
 
 K, D, SHAPE = 12, 3, (4, 2, 5, 3)
 
@@ -201,15 +54,6 @@ def evaluate(quantizer, variables, z):
 def brute_force(z, codes):
   z, codes = np.asarray(z, np.float64), np.asarray(codes, np.float64)
   return np.argmin(np.sum((z[..., None, :] - codes) ** 2, axis=-1), axis=-1)
-
-
-def test_nearest_is_the_nearest():
-  z = 3 * normal(0, 500, 5)
-  codes = normal(1, 40, 5) * jnp.linspace(0.1, 4, 40)[:, None]
-  np.testing.assert_array_equal(nearest(z, codes), brute_force(z, codes))
-  # Not the largest inner product: a long code must not win over a near one.
-  codes = jnp.array([[10.0, 0.0], [1.0, 0.0]])
-  np.testing.assert_array_equal(nearest(jnp.array([[1.2, 0.0], [9.0, 0.0]]), codes), [1, 0])
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -387,30 +231,174 @@ def test_ema_collapsed_codebook_recovers():
   assert far > 1
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
-@pytest.mark.parametrize("kind", ["fsq", "ema"])
-def test_one_and_two_devices_agree(kind):
-  quantizer = FSQ((4, 5, 3)) if kind == "fsq" else ema_quantizer(revival_threshold=0.1)
-  batches = [np.asarray(normal(i, *SHAPE)) for i in range(3)]
-  results = []
-  for batch_size in (1, 4):
-    mesh = make_mesh(batch_size)
-    assert mesh.size == min(batch_size, 2)
-    step = jax.jit(
-      lambda variables, z, key: train_step(quantizer, variables, z, key),
-      out_shardings=replicated(mesh),
-    )
-    variables = jax.device_put(
-      {"codebook": {}} if kind == "fsq" else codebook_of(np.zeros((K, D)), np.zeros(K)),
-      replicated(mesh),
-    )
-    tokens, losses = [], []
-    for i, z in enumerate(batches):
-      out, variables = step(variables, shard_batch(z, mesh), i)
-      tokens.append(np.asarray(out.tokens))
-      losses.append(float(out.loss.mean()))
-    results.append((tokens, losses, variables))
-  (tokens1, losses1, variables1), (tokens2, losses2, variables2) = results
-  np.testing.assert_array_equal(tokens1, tokens2)
-  assert_close(losses1, losses2, 1e-6)
-  jax.tree.map(lambda a, b: assert_close(a, np.asarray(b), 1e-6), variables1, variables2)
+# --- codebook by gradient ---
+
+
+def vector_quantizer(**options):
+  defaults = dict(
+    codebook_size=K, code_dim=D, commitment_weight=0.25, codebook_decay=0.9, revival_threshold=1e-6
+  )
+  return VectorQuantizer(**{**defaults, **options})
+
+
+def learnt(codes, count, share=0.3):
+  """A codebook in use, part of it learnt, part of it set by revival."""
+  codes = jnp.asarray(codes, jnp.float32)
+  codebook = {"count": jnp.asarray(count, jnp.float32), "offset": (1 - share) * codes}
+  return {"params": {"codes": share * codes}, "codebook": codebook}
+
+
+@pytest.fixture
+def live_learnt(live):
+  return learnt(live["codebook"]["codes"], live["codebook"]["count"])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.25, 3.0])
+def test_vq_who_receives_which_gradient(live, live_learnt, beta):
+  quantizer = vector_quantizer(commitment_weight=beta)
+  z, pull = normal(0, *SHAPE), normal(1, *SHAPE)
+  codes = np.asarray(live["codebook"]["codes"])
+  tokens = brute_force(z, codes)
+
+  @jax.jit
+  def gradients(z, variables):
+    run = lambda z, v: train_step(quantizer, v, z)[0]
+    reconstruction = lambda z, v: jnp.sum(pull * run(z, v).z_q)
+    own = lambda z, v: run(z, v).loss.mean()
+    return [jax.grad(loss, (0, 1))(z, variables) for loss in (reconstruction, own)]
+
+  of_reconstruction, of_own = gradients(z, live_learnt)
+  np.testing.assert_array_equal(of_reconstruction[0], pull)
+  assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(of_reconstruction[1]))
+  gap = (np.asarray(z) - codes[tokens]) / z.size
+  # β on the encoder's side alone; the codes are pulled with weight 1 (eq. 3).
+  assert_close(of_own[0], 2 * beta * gap, 1e-7)
+  expected = np.zeros((K, D))
+  np.add.at(expected, tokens.ravel(), -2 * gap.reshape(-1, D))
+  assert_close(of_own[1]["params"]["codes"], expected, 1e-6)
+  assert np.abs(expected).max() > 1e-3
+
+
+def test_vq_loss_is_the_codebook_loss_and_beta_times_the_commitment(live, live_learnt):
+  z = normal(0, *SHAPE)
+  out = evaluate(vector_quantizer(commitment_weight=0.25), live_learnt, z)
+  codes = np.asarray(live["codebook"]["codes"])
+  gap = np.mean((np.asarray(z) - codes[brute_force(z, codes)]) ** 2, axis=(1, 2, 3))
+  assert_close(out.losses["commitment"], gap, 1e-6)
+  assert_close(out.losses["codebook"], gap, 1e-6)
+  assert_close(out.loss, 1.25 * gap, 1e-6)
+
+
+def test_vq_first_batch_sets_every_code_and_revival_the_dead_ones_only(live):
+  z = 5 + normal(0, *SHAPE)
+  quantizer = vector_quantizer(codebook_decay=1.0, revival_threshold=0.5)
+  fresh = quantizer.init(jax.random.key(0), z, train=False)
+  out, variables = train_step(quantizer, fresh, z)
+  codes = np.asarray(quantizer.apply(variables, method="codes"))
+  assert is_row_of(codes, z).all()
+  np.testing.assert_array_equal(out.tokens, brute_force(z, codes))
+  dead = np.arange(K) % 3 == 0
+  before = learnt(live["codebook"]["codes"], np.where(dead, 0.499, 0.501))
+  out, after = train_step(quantizer, before, z)
+  codes = np.asarray(quantizer.apply({**before, **after}, method="codes"))
+  np.testing.assert_array_equal(is_row_of(codes, z), dead)
+  assert_close(codes[~dead], np.asarray(live["codebook"]["codes"])[~dead], 1e-6)
+  assert float(out.stats["dead_codes"]) == dead.sum()
+
+
+def test_vq_descent_moves_codes_to_the_means_of_their_latents():
+  quantizer = vector_quantizer(codebook_size=2, code_dim=1)
+  variables = learnt([[-1.0], [1.0]], [1.0, 1.0])
+  z = jnp.array([-3.0, -2.0, 4.0, 6.0]).reshape(1, 1, 4, 1)
+
+  @jax.jit
+  def step(variables):
+    gradient = jax.grad(lambda v: train_step(quantizer, v, z)[0].loss.mean())(variables)
+    moved = jax.tree.map(lambda p, g: p - 0.5 * g, variables["params"], gradient["params"])
+    return {**variables, "params": moved}
+
+  for _ in range(60):
+    variables = step(variables)
+  assert_close(quantizer.apply(variables, method="codes"), [[-2.5], [5.0]], 1e-3)
+
+
+# --- options of both ---
+
+
+def test_cosine_looks_for_the_smallest_angle_and_keeps_length_one(live, live_learnt):
+  z = normal(0, *SHAPE) * (0.1 + jnp.abs(normal(1, *SHAPE[:3], 1)))
+  directions = np.array(live["codebook"]["codes"])
+  directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+  units = np.asarray(z) / np.linalg.norm(z, axis=-1, keepdims=True)
+  cosines = np.einsum("bhwd,kd->bhwk", units, directions)
+  for quantizer, variables in (
+    (ema_quantizer(cosine=True), codebook_of(directions, live["codebook"]["count"])),
+    (vector_quantizer(cosine=True), live_learnt),
+  ):
+    out, after = train_step(quantizer, variables, z)
+    np.testing.assert_array_equal(out.tokens, cosines.argmax(axis=-1))
+    codes = np.asarray(quantizer.apply({**variables, **after}, method="codes"))
+    assert_close(np.linalg.norm(codes, axis=-1), np.ones(K), 1e-5)
+    assert_close(np.linalg.norm(out.z_q, axis=-1), np.ones(SHAPE[:3]), 1e-5)
+    # ‖a − b‖² of unit vectors is 2 − 2 cos.
+    distance = (2 - 2 * cosines.max(axis=-1)).mean(axis=(1, 2)) / D
+    assert_close(out.losses["commitment"], distance, 1e-5)
+
+
+def test_rotate_changes_the_gradient_and_nothing_else(live):
+  z, pull = normal(0, *SHAPE), normal(1, *SHAPE)
+  plain, rotated = ema_quantizer(), ema_quantizer(rotate=True)
+  one, other = evaluate(plain, live, z), evaluate(rotated, live, z)
+  np.testing.assert_array_equal(one.tokens, other.tokens)
+  np.testing.assert_array_equal(one.loss, other.loss)
+  assert_close(one.z_q, other.z_q, 1e-6)
+  gradient = jax.grad(lambda z: jnp.sum(pull * evaluate(rotated, live, z).z_q))(z)
+  # Lengths of gradients are scaled by λ = ‖z_q‖ / ‖z‖: R is orthogonal.
+  length = lambda x: np.linalg.norm(np.asarray(x, np.float64), axis=-1)
+  assert_close(length(gradient), length(other.z_q) / length(z) * length(pull), 1e-4)
+  assert np.abs(np.asarray(gradient - pull)).max() > 0.1
+
+
+def test_kmeans_finds_the_clusters_of_the_first_batch_only():
+  centres = 6.0 * np.eye(4, 3) - 3
+  z = jnp.asarray(centres[integers(0, 0, 4, 4, 8, 8)]) + 0.05 * normal(1, 4, 8, 8, 3)
+  z = z.astype(jnp.float32)
+  quantizer = ema_quantizer(codebook_size=32, kmeans_iterations=10, codebook_decay=1.0)
+  fresh = quantizer.init(jax.random.key(0), z, train=False)
+  _, after = train_step(quantizer, fresh, z)
+  codes = np.asarray(after["codebook"]["codes"])
+  flat = np.asarray(z).reshape(-1, 3)
+  assert not is_row_of(codes, z).all()  # means, no latents
+  for code in codes[np.unique(brute_force(flat, codes))]:
+    members = flat[brute_force(flat, codes) == brute_force(code, codes)]
+    assert np.abs(code - members.mean(axis=0)).max() < 0.05
+  _, later = train_step(quantizer, after, z + 1)
+  assert_close(later["codebook"]["codes"], codes, 1e-6)  # nothing dead, decay 1: nothing moves
+
+
+def test_entropy_reaches_the_loss_by_its_weight(live, live_learnt):
+  z = normal(0, *SHAPE)
+  for make, variables in ((ema_quantizer, live), (vector_quantizer, live_learnt)):
+    plain = evaluate(make(), variables, z)
+    out = evaluate(make(entropy_weight=0.3, entropy_temperature=0.5), variables, z)
+    codes = np.asarray(live["codebook"]["codes"])
+    expected = entropy_penalty(z, jnp.asarray(codes), 0.5)
+    assert_close(out.losses["entropy"], np.asarray(expected), 1e-6)
+    assert_close(out.loss - plain.loss, 0.3 * np.asarray(expected), 1e-6)
+
+
+@pytest.mark.parametrize(
+  ("options", "named"),
+  [
+    (dict(codebook_size=1), "codebook_size is 1: must be 2 or more"),
+    (dict(code_dim=0), "code_dim is 0"),
+    (dict(codebook_decay=1.5), "codebook_decay is 1.5: must be from 0 to 1"),
+    (dict(commitment_weight=-1.0), "commitment_weight is -1.0"),
+    (dict(entropy_temperature=0.0), "entropy_temperature is 0.0: must be above 0"),
+    (dict(cosine=True, code_dim=1), "two directions"),
+  ],
+)
+def test_what_cannot_work_is_refused(options, named):
+  for make in (ema_quantizer, vector_quantizer):
+    with pytest.raises(UsageError, match=named):
+      make(**options)
