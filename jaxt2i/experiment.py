@@ -24,8 +24,10 @@ from jaxt2i.data.transforms import (
 )
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.evaluators.likelihood import Likelihood
+from jaxt2i.evaluators.pairs import Pairs
 from jaxt2i.evaluators.reconstruction import Reconstruction
 from jaxt2i.evaluators.samples import Samples
+from jaxt2i.health import CollapseAlarm, entropy_cliff
 from jaxt2i.pipeline import TEXT_TOKENIZER_FILE, Pipeline
 from jaxt2i.state import TrainState
 from jaxt2i.tasks.base import Task
@@ -38,6 +40,7 @@ from jaxt2i.types import Batch, Variables
 logger = logging.getLogger(__name__)
 
 EVAL_BATCH = 32
+_SHOWN = 8  # pairs of image and reconstruction
 
 
 @runtime_checkable
@@ -91,6 +94,9 @@ class TokenizerExperiment:
     self.config = {**config, **_identity(self._train)}
     self._row = AugmentedImage(_augmentation(config))
     model = modules.tokenizer(config["model"], config["data"]["image_size"])
+    h, w = modules.grid(model, config["data"]["image_size"])
+    if warning := entropy_cliff(h * w, model.quantizer.codebook_size, len(self._train)):
+      logger.warning("%s", warning)
     self.task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
 
   def example(self) -> Batch:
@@ -118,7 +124,19 @@ class TokenizerExperiment:
     evaluate = Reconstruction(
       self.task.model, lambda: eval_stream(self._val, image_row, batch_size=EVAL_BATCH)
     )
-    return Running(batches, {"val": lambda state: evaluate(state.ema_variables)})
+    alarm = CollapseAlarm(self.task.model.quantizer)
+
+    def val(state: TrainState) -> Mapping[str, Any]:
+      values, counts = evaluate.measure(state.ema_variables)
+      alarm(counts)
+      return {**values, "code_counts": counts}
+
+    shown = np.stack([self._val[i].image for i in range(min(_SHOWN, len(self._val)))])
+    pairs = Pairs(self.task.model, shown, self._val.attribution, workdir / "samples")
+    return Running(
+      batches,
+      {"val": val, "samples": lambda state: pairs(state.ema_variables, int(state.step))},
+    )
 
 
 class PriorExperiment:

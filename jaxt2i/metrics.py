@@ -45,19 +45,45 @@ class Mean(struct.PyTreeNode):
     return self.total / self.weight
 
 
-def merge(a: Mapping[str, Mean], b: Mapping[str, Mean]) -> dict[str, Mean]:
+class CodeCounts(struct.PyTreeNode):
+  """How often each code was used; `a + b` is that of both. Gives usage and perplexity."""
+
+  counts: Any  # [K] float32
+
+  @classmethod
+  def of(cls, tokens: Any, codebook_size: int) -> "CodeCounts":
+    """Counts tokens of any shape."""
+    return cls(jnp.zeros(codebook_size, jnp.float32).at[tokens].add(1.0))
+
+  def __add__(self, other: "CodeCounts") -> "CodeCounts":
+    return CodeCounts(self.counts + other.counts)
+
+
+Metric = Mean | CodeCounts
+
+
+def merge(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
   """Adds the metrics of two parts of a split by name; a name in one of them only is kept."""
   merged = dict(a)
-  for name, mean in b.items():
-    merged[name] = merged[name] + mean if name in merged else mean
+  for name, metric in b.items():
+    merged[name] = merged[name] + metric if name in merged else metric
   return merged
 
 
-def compute(metrics: Mapping[str, Mean]) -> dict[str, float]:
-  """The means as Python floats, fetched from the device at once; NaN where nothing was counted."""
-  sums = jax.device_get(dict(metrics))
-  with np.errstate(invalid="ignore", divide="ignore"):
-    return {name: float(np.divide(mean.total, mean.weight)) for name, mean in sums.items()}
+def compute(metrics: Mapping[str, Metric]) -> dict[str, float]:
+  """As Python floats, fetched from the device at once; a mean of nothing is NaN.
+
+  Counts of codes become `<name>_usage` and `<name>_perplexity`.
+  """
+  values: dict[str, float] = {}
+  for name, metric in jax.device_get(dict(metrics)).items():
+    if isinstance(metric, CodeCounts):
+      values[f"{name}_usage"] = usage(metric.counts)
+      values[f"{name}_perplexity"] = perplexity(metric.counts)
+    else:
+      with np.errstate(invalid="ignore", divide="ignore"):
+        values[name] = float(np.divide(metric.total, metric.weight))
+  return values
 
 
 def usage(counts: Num[AnyArray, "K"]) -> float:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxt2i import metrics as metrics_lib
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
-from jaxt2i.metrics import Mean
+from jaxt2i.metrics import Mean, Metric
 from jaxt2i.sharding import replicated
 from jaxt2i.state import TrainState, ema
 from jaxt2i.tasks.base import Task
@@ -23,8 +24,9 @@ from jaxt2i.types import Batch
 
 logger = logging.getLogger(__name__)
 
-StepFn = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Mean]]]
-Evaluator = Callable[[TrainState], Mapping[str, float]]
+StepFn = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Metric]]]
+# Values by name: numbers, images uint8 [N, H, W, 3], or arrays [n] to be shown as a histogram.
+Evaluator = Callable[[TrainState], Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ def make_train_step(
 ) -> StepFn:
   """The jitted step: (state, batch) → (state, metrics). The given state's buffers are reused."""
 
-  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Mean]]:
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Metric]]:
     key = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
@@ -116,7 +118,7 @@ def train(
   """
   step = first = int(state.step)
   progress = _Progress(first, options.num_steps)
-  window: list[Mapping[str, Mean]] = []
+  window: list[Mapping[str, Metric]] = []
   while step < options.num_steps:
     if step == first:
       logger.info("compiling the training step (once; up to a minute on a small machine) …")
@@ -133,7 +135,7 @@ def train(
       window = []
       progress.report(step, scalars["loss"])
     if step % options.eval_every == 0 or last:
-      scalars |= _evaluate(evaluators, state)
+      scalars |= _evaluate(evaluators, state, step, writer)
     if scalars:
       writer.write_scalars(step, scalars)
       _require_finite(step, scalars)
@@ -143,7 +145,7 @@ def train(
   return state
 
 
-def _mean_over(window: list[Mapping[str, Mean]]) -> dict[str, float]:
+def _mean_over(window: list[Mapping[str, Metric]]) -> dict[str, float]:
   return metrics_lib.compute(functools.reduce(metrics_lib.merge, jax.device_get(window)))
 
 
@@ -158,14 +160,23 @@ def _require_finite(step: int, scalars: Mapping[str, float]) -> None:
     )
 
 
-def _evaluate(evaluators: Mapping[str, Evaluator], state: TrainState) -> dict[str, float]:
+def _evaluate(
+  evaluators: Mapping[str, Evaluator], state: TrainState, step: int, writer: Any
+) -> dict[str, float]:
+  """Runs evaluators; writes pictures and histograms, returns the numbers."""
   values = {
     f"{name}/{metric}": value
     for name, evaluator in evaluators.items()
     for metric, value in evaluator(state).items()
   }
-  logger.info("  " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
-  return values
+  rank = {name: np.ndim(value) for name, value in values.items()}
+  scalars = {name: value for name, value in values.items() if rank[name] == 0}
+  logger.info("  " + "  ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
+  for write, wanted in ((writer.write_images, 4), (writer.write_histograms, 1)):
+    chosen = {name: value for name, value in values.items() if rank[name] == wanted}
+    if chosen:
+      write(step, chosen)
+  return scalars
 
 
 class _Progress:

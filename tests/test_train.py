@@ -89,8 +89,14 @@ class Lines:
   """A writer that keeps its lines."""
 
   def __init__(self, order=None):
-    self.lines = []
+    self.lines, self.shown = [], []
     self.order = [] if order is None else order
+
+  def write_images(self, step, images):
+    self.shown.append((step, images))
+
+  def write_histograms(self, step, arrays):
+    self.shown.append((step, arrays))
 
   def write_scalars(self, step, scalars):
     self.lines.append((step, dict(scalars)))
@@ -224,6 +230,19 @@ def test_evaluators_run_when_due_and_once_at_the_end():
 def test_states_are_saved_when_due_and_once_at_the_end():
   assert run()[2] == [4, 7]
   assert run(options=options(num_steps=8))[2] == [4, 8]
+
+
+def test_pictures_and_histograms_of_evaluators_go_to_the_writer_and_numbers_to_the_log():
+  picture, counts = np.zeros((1, 2, 2, 3), np.uint8), np.arange(5)
+  values = {"psnr": 3.0, "pairs": picture, "codes": counts}
+  lines = Lines()
+  run(evaluators={"val": lambda state: values}, writer=lines)
+  assert [line["val/psnr"] for _, line in lines.lines if "val/psnr" in line] == [3.0] * 3
+  assert all(set(line) & {"val/pairs", "val/codes"} == set() for _, line in lines.lines)
+  assert [(step, list(shown)) for step, shown in lines.shown] == [
+    (step, [name]) for step in (3, 6, 7) for name in ("val/pairs", "val/codes")
+  ]
+  assert lines.shown[0][1]["val/pairs"] is picture
 
 
 def test_a_step_is_logged_before_it_is_saved():

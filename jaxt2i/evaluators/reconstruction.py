@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int64
 
 from jaxt2i import metrics
 from jaxt2i.metrics import Mean
@@ -28,17 +29,20 @@ class Reconstruction:
 
   def __call__(self, variables: Variables) -> Mapping[str, float]:
     """Evaluates variables on the whole split."""
+    return self.measure(variables)[0]
+
+  def measure(self, variables: Variables) -> tuple[dict[str, float], Int64[np.ndarray, " K"]]:
+    """The same, and how often each code occurs."""
     totals: Mapping[str, Mean] = {}
     counts = np.zeros(self.model.quantizer.codebook_size, np.int64)
     for batch in self.batches():
       means, hits = _evaluate(self.model, variables, batch["image"], batch["weight"])
       totals = metrics.merge(totals, means)
       counts += np.asarray(hits, np.int64)
-    return {
-      **metrics.compute(totals),
-      "codebook_usage": metrics.usage(counts),
-      "perplexity": metrics.perplexity(counts),
-    }
+    values = metrics.compute(totals)
+    values["codebook_usage"] = metrics.usage(counts)
+    values["perplexity"] = metrics.perplexity(counts)
+    return values, counts
 
 
 @partial(jax.jit, static_argnums=0)

@@ -3,6 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
+
 from jaxt2i.pictures import labelled_grid, save_png
 from jaxt2i.pipeline import Pipeline
 
@@ -16,10 +19,10 @@ class Samples:
   prompts: tuple[str, ...]
   directory: Path
 
-  def __call__(self, pipeline: Pipeline, step: int) -> dict[str, float]:
-    """Draws and writes; measures nothing."""
+  def __call__(self, pipeline: Pipeline, step: int) -> dict[str, UInt8[np.ndarray, "1 H W 3"]]:
+    """Draws and writes; gives the picture, measures nothing."""
     drawings = pipeline(self.prompts, n=PER_PROMPT, seed=0, temperature=0.8)
     grid = labelled_grid(drawings.images, self.prompts)
     metadata = {"prompts": " | ".join(self.prompts), "seed": "0", "source": pipeline.attribution}
     save_png(grid, self.directory / f"{step:07d}.png", metadata)
-    return {}
+    return {"pictures": np.asarray(grid)[None]}

@@ -11,7 +11,7 @@ class LossOutput(struct.PyTreeNode):
   """What a task's loss returns."""
 
   loss: Any  # [] differentiated
-  metrics: Any  # {name: metrics.Mean}; adds across batches and devices
+  metrics: Any  # {name: metrics.Metric}; adds across batches and devices
   updates: Any  # {collection: new value}, of collections that are not trained by gradient
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxt2i.metrics import Mean
+from jaxt2i.metrics import CodeCounts, Mean
 from jaxt2i.models.vqvae import VQVAE, to_float
 from jaxt2i.tasks.base import LossOutput
 from jaxt2i.types import Batch, Key, Variables
@@ -48,7 +48,9 @@ class TokenizerTask:
 
     metrics: dict[str, Any] = {"loss": loss, "mse": Mean.of(mse, weight)}
     metrics |= {name: Mean.of(value, weight) for name, value in output.quantized.losses.items()}
-    # Codes used by this batch alone: an early warning; the evaluation counts over a whole split.
-    hits = jnp.zeros(self.model.quantizer.codebook_size).at[output.quantized.tokens].set(1.0)
-    metrics["batch_usage"] = Mean.of(hits)
+    metrics |= {name: Mean.of(value) for name, value in output.quantized.stats.items()}
+    metrics["quantizer_loss"] = Mean.of(output.quantized.loss, weight)
+    # Codes used since the last log: an early warning; the evaluation counts over a whole split.
+    tokens, codebook_size = output.quantized.tokens, self.model.quantizer.codebook_size
+    metrics["window"] = CodeCounts.of(tokens, codebook_size)
     return LossOutput(loss=loss.compute(), metrics=metrics, updates=jax.lax.stop_gradient(updates))

@@ -94,7 +94,7 @@ def test_loss_is_reconstruction_plus_commitment(quantizer, l1_weight, train):
   np.testing.assert_allclose(means["loss"], expected, rtol=1e-5)
   np.testing.assert_allclose(means["mse"], np.mean(squared), rtol=1e-5)
   codebook_size = QUANTIZERS[quantizer].codebook_size
-  np.testing.assert_allclose(means["batch_usage"], len(np.unique(tokens)) / codebook_size)
+  np.testing.assert_allclose(means["window_usage"], len(np.unique(tokens)) / codebook_size)
   assert ("commitment" in means) == (quantizer == "ema")
   if quantizer == "ema":
     np.testing.assert_allclose(means["commitment"], np.mean(commitment), rtol=1e-5)  # without β
