@@ -94,9 +94,6 @@ class TokenizerExperiment:
     self.config = {**config, **_identity(self._train)}
     self._row = AugmentedImage(_augmentation(config))
     model = modules.tokenizer(config["model"], config["data"]["image_size"])
-    h, w = modules.grid(model, config["data"]["image_size"])
-    if warning := entropy_cliff(h * w, model.quantizer.codebook_size, len(self._train)):
-      logger.warning("%s", warning)
     self.task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
 
   def example(self) -> Batch:
@@ -109,7 +106,11 @@ class TokenizerExperiment:
     return {}
 
   def start(self, state: TrainState, workdir: Path) -> Running:
-    """Opens the splits."""
+    """Opens the splits; warns of tokens that no prior could learn from so few images."""
+    h, w = modules.grid(self.task.model, self.config["data"]["image_size"])
+    codebook_size = self.task.model.quantizer.codebook_size
+    if warning := entropy_cliff(h * w, codebook_size, len(self._train)):
+      logger.warning("%s", warning)
 
     def batches(step: int) -> Iterator[Batch]:
       return train_stream(

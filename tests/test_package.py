@@ -47,7 +47,7 @@ LAYERS = (
   {"pipeline"},
   {"evaluators", "analysis"},
   {"train", "tokenized", "experiment", "evaluation", "quickstart"},
-  {"cli", "main", "demo", "report"},
+  {"cli", "main", "study", "demo", "report"},
 )
 # Stricter than the layers: networks know no config, file or writer, and data knows no network.
 ONLY = {

@@ -18,6 +18,7 @@ COMMANDS = {
   "quickstart": "train on drawings or shapes for some minutes, then draw from words",
   "generate": "draw pictures for your own words with a trained run",
   "data": "prepare, split, check and explore images and captions of your own",
+  "study": "train and compare many variants at one budget",
   "evaluate": "measure a trained run on a split of its data",
   "doctor": "show devices, versions, folders and disk, and say what looks wrong",
 }

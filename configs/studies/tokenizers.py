@@ -1,0 +1,80 @@
+"""Which quantizer, how many codes, how many tokens: all at one budget, several seeds.
+
+    jaxt2i study configs/studies/tokenizers.py --out=runs/study
+
+Each run trains a tokenizer, measures its reconstructions of the validation split, then trains a
+small prior on its tokens: better reconstructions can be harder to model. About 6 minutes a run on
+two CPU cores; three seeds of all variants take four hours. A study goes on where it was stopped.
+
+Arguments after the colon, in any order, separated by commas:
+  data   openmoji | shapes | prepared (--data=DIR: a folder made by `jaxt2i data prepare`)
+  sweep  quantizers (about 1,000 codes, 64 tokens) | sizes (FSQ of 64 to 4,096 codes, 16 to 256
+         tokens)
+  size   full | tiny (two steps, for tests)
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, prior, vqvae
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The study for an argument such as "openmoji,sizes"."""
+  chosen = common.parse(
+    arg,
+    data=("openmoji", "shapes", "prepared"),
+    sweep=("quantizers", "sizes"),
+    size=("full", "tiny"),
+  )
+  words, tiny = f"{chosen['data']},{chosen['size']}", chosen["size"] == "tiny"
+  config = ConfigDict()
+  config.seeds = (0,) if tiny else (0, 1, 2)
+  config.minutes = 0.0  # of training the tokenizer; 0: as many steps as its config says
+  config.tokenizer = vqvae.get_config(words)
+  config.prior = prior.get_config(words)
+  if not tiny:
+    config.tokenizer.loop = dict(num_steps=2000, log_every=20, eval_every=500, checkpoint_every=500)
+    config.prior.loop = dict(num_steps=1000, log_every=20, eval_every=100, checkpoint_every=500)
+    # Small and the same for all.
+    config.prior.model.update(width=128, layers=4, heads=4, text_layers=1)
+  make = _sizes if chosen["sweep"] == "sizes" else _quantizers
+  config.variants = make(chosen["size"])
+  return config
+
+
+def _quantizers(size: str) -> dict[str, ConfigDict]:
+  """Every kind with about 1,000 codes and 64 tokens."""
+  # Latents of LFQ and BSQ, and the entropy penalty beside a squared error, are of other sizes:
+  # entropy_weight is the smallest of 0.005, 0.02, 0.1 that kept 90 % of the codes in use.
+  kinds = {
+    "fsq": vqvae.quantizer("fsq"),
+    "ema": vqvae.lookup("ema", codebook_size=1024),
+    "ema-cosine": vqvae.lookup("ema", codebook_size=1024, code_dim=8, cosine=True),
+    "vq": vqvae.lookup("vq"),
+    "vq-rotate": vqvae.lookup("vq", rotate=True),
+    "vq-cosine": vqvae.quantizer("cosine"),
+    "gumbel": vqvae.quantizer("gumbel"),
+    "lfq": vqvae.quantizer("lfq"),
+    "bsq": vqvae.quantizer("bsq"),
+    "residual": vqvae.quantizer("residual"),
+  }
+  return {name: _variant(section, 8, size) for name, section in kinds.items()}
+
+
+def _sizes(size: str) -> dict[str, ConfigDict]:
+  """FSQ: codebook size by tokens."""
+  codebooks = {64: (8, 8), 256: (8, 6, 5), 1000: (8, 5, 5, 5), 4096: (7, 5, 5, 5, 5)}
+  return {
+    f"fsq-{codes}x{(64 // factor) ** 2}": _variant(
+      ConfigDict(dict(name="fsq", levels=levels)), factor, size
+    )
+    for codes, levels in codebooks.items()
+    for factor in (4, 8, 16)
+  }
+
+
+def _variant(quantizer: ConfigDict, factor: int, size: str) -> ConfigDict:
+  network = vqvae.network("conv", size)
+  if size == "full":
+    network.channels = {4: (64,), 8: (64, 256), 16: (64, 256, 256)}[factor]
+  return ConfigDict(dict(network=network, quantizer=quantizer))

@@ -1,0 +1,153 @@
+"""The rows of a study as tables and a figure: mean ± standard deviation over seeds."""
+
+import csv
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+# Column of a row, heading, how much of it is shown, factor.
+COLUMNS = (
+  ("tokens", "tokens", "{:.0f}", 1),
+  ("codebook_size", "codes", "{:,.0f}", 1),
+  ("bits", "bits/image", "{:,.0f}", 1),
+  ("psnr", "PSNR (dB)", "{:.2f}", 1),
+  ("ssim", "SSIM", "{:.3f}", 1),
+  ("perceptual", "perceptual", "{:.3f}", 1),
+  ("rfd", "rFD", "{:.1f}", 1),
+  ("codebook_usage", "usage (%)", "{:.0f}", 100),
+  ("perplexity", "perplexity", "{:.0f}", 1),
+  ("nll", "prior NLL (nats/token)", "{:.2f}", 1),
+  ("prior_bits", "prior NLL (bits/image)", "{:.0f}", 1),
+  ("parameters", "parameters (M)", "{:.2f}", 1e-6),
+  ("step_ms", "step (ms)", "{:.0f}", 1),
+)
+_INK, _ACCENT = "#333333", "#2b6cb0"
+
+Row = Mapping[str, Any]
+
+
+def summarise(rows: Iterable[Row]) -> list[dict[str, Any]]:
+  """A row a variant, in the order of their first rows.
+
+  Each column of numbers becomes a pair (mean, standard deviation over seeds); of a single seed
+  the latter is None.
+  """
+  by_variant: dict[str, list[Row]] = {}
+  for row in rows:
+    by_variant.setdefault(row["variant"], []).append(row)
+  summary = []
+  for variant, members in by_variant.items():
+    found: dict[str, Any] = {"variant": variant, "seeds": len(members)}
+    for key, *_ in COLUMNS:
+      values = [float(row[key]) for row in members if key in row]
+      if len(values) == len(members):
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        found[key] = (statistics.fmean(values), sd)
+    summary.append(found)
+  return summary
+
+
+def write(rows: Sequence[Row], folder: Path) -> list[Path]:
+  """Writes `runs.csv` (every run), `table.csv`, `table.tex`, `table.md`, `frontier.png`.
+
+  Returns their paths.
+  """
+  summary = summarise(rows)
+  texts = {"table.tex": latex(summary), "table.md": markdown(summary)}
+  for name, text in texts.items():
+    (folder / name).write_text(text, encoding="utf-8")
+  names = list(dict.fromkeys(key for row in rows for key in row))
+  _csv(folder / "runs.csv", names, ([row.get(name, "") for name in names] for row in rows))
+  _csv(folder / "table.csv", *_flat(summary))
+  frontier(summary).savefig(folder / "frontier.png", dpi=120)
+  return [folder / name for name in ("runs.csv", "table.csv", *texts, "frontier.png")]
+
+
+def markdown(summary: Sequence[Row]) -> str:
+  """A table for a README."""
+  heads, lines = _cells(summary, plus_minus=" ± ")
+  rule = ["---"] + ["---:"] * (len(heads) - 1)
+  return "".join(f"| {' | '.join(line)} |\n" for line in (heads, rule, *lines))
+
+
+def latex(summary: Sequence[Row]) -> str:
+  """A `tabular` for a paper; needs the package booktabs."""
+  heads, lines = _cells(summary, plus_minus=r" $\pm$ ")
+  escape = lambda text: text.replace("%", r"\%").replace("_", r"\_")
+  body = [" & ".join(map(escape, line)) + r" \\" for line in (heads, *lines)]
+  return "\n".join(
+    [
+      rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+      r"\toprule",
+      body[0],
+      r"\midrule",
+      *body[1:],
+      r"\bottomrule",
+      r"\end{tabular}",
+      "",
+    ]
+  )
+
+
+def frontier(summary: Sequence[Row]) -> Figure:
+  """Left: PSNR by bits of an image. Right: PSNR by the bits that a small prior needs for one."""
+  figure = Figure(figsize=(12, 4.8), layout="constrained")
+  axes = figure.subplots(1, 2, sharey=True)
+  titles = {
+    "bits": "tokens × log2(codes): what the tokens can hold",
+    "prior_bits": "what a small prior needs for them (NLL of validation)",
+  }
+  for ax, (key, label) in zip(axes, titles.items(), strict=True):
+    for row in summary:
+      if key not in row or "psnr" not in row:
+        continue
+      (x, x_sd), (y, y_sd) = row[key], row["psnr"]
+      ax.errorbar(x, y, y_sd, x_sd, fmt="o", color=_ACCENT, capsize=2)
+      ax.annotate(row["variant"], (x, y), (5, 4), textcoords="offset points", fontsize=8)
+    ax.set_xlabel(f"bits an image: {label}", color=_INK)
+    ax.grid(alpha=0.3)
+    ax.margins(0.12)
+  axes[0].set_ylabel("PSNR of reconstructions (dB)", color=_INK)
+  figure.suptitle("Better reconstructions, harder to model: mean and sd over seeds")
+  return figure
+
+
+def _cells(summary: Sequence[Row], plus_minus: str) -> tuple[list[str], list[list[str]]]:
+  """Headings and lines of the columns that any variant has."""
+  columns = [column for column in COLUMNS if any(column[0] in row for row in summary)]
+  heads = ["variant", *(head for _, head, _, _ in columns)]
+
+  def cell(row: Row, key: str, shown: str, factor: float) -> str:
+    if key not in row:
+      return "–"
+    mean, sd = row[key]
+    text = shown.format(factor * mean)
+    return text + plus_minus + shown.format(factor * sd) if sd else text
+
+  lines = [
+    [row["variant"], *(cell(row, key, shown, factor) for key, _, shown, factor in columns)]
+    for row in summary
+  ]
+  return heads, lines
+
+
+def _flat(summary: Sequence[Row]) -> tuple[list[str], Iterable[list[Any]]]:
+  keys = [key for key, *_ in COLUMNS if any(key in row for row in summary)]
+  heads = ["variant", "seeds", *(f"{key}_{part}" for key in keys for part in ("mean", "sd"))]
+
+  def line(row: Row) -> list[Any]:
+    pairs = (row.get(key, ("", "")) for key in keys)
+    values = ["" if value is None else value for pair in pairs for value in pair]
+    return [row["variant"], row["seeds"], *values]
+
+  return heads, (line(row) for row in summary)
+
+
+def _csv(path: Path, heads: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
+  with path.open("w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(lines)

@@ -1,0 +1,185 @@
+"""Many runs at one budget: trains, measures and tabulates what is not there yet."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxt2i import config as config_lib
+from jaxt2i import experiment, main, modules, optim
+from jaxt2i.errors import UsageError, UserError
+from jaxt2i.evaluation import evaluate
+from jaxt2i.sampling import SamplingOptions
+from jaxt2i.sharding import make_mesh, replicated
+from jaxt2i.state import TrainState
+from jaxt2i.train import LoopOptions, make_train_step
+
+logger = logging.getLogger(__name__)
+
+ROW, _PLAN = "row.json", "plan.json"
+_TIMED_STEPS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """What is to be compared.
+
+  Attributes:
+    tokenizer: a tokenizer's config; each variant replaces its section `model`.
+    prior: config of the prior that learns the tokens of each.
+    variants: sections `model` by name.
+    seeds: each variant is trained with each of them.
+    minutes: of a tokenizer's training, evaluation and compilation not counted; 0: the steps of
+      its config, the same for all.
+  """
+
+  tokenizer: Mapping[str, Any]
+  prior: Mapping[str, Any]
+  variants: Mapping[str, Any]
+  seeds: tuple[int, ...]
+  minutes: float
+
+  def __post_init__(self) -> None:
+    if self.minutes < 0:
+      raise UsageError(f"config.minutes is {self.minutes}: must be 0 or more.")
+    if not self.variants or not self.seeds:
+      raise UsageError("a study needs config.variants and config.seeds.")
+    for name in self.variants:
+      if not name or name != Path(name).name:
+        raise UsageError(f"the variant {name!r} must be a name that a folder can have.")
+
+
+def run(study: Study, out: Path, only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+  """Runs all variants, or only some, with all seeds; returns the rows of all that is done.
+
+  A run that has its row is skipped, one that was stopped goes on. Seeds are the outer loop: what
+  is there after half the time compares all variants.
+
+  Raises:
+    UserError: a run failed, or `out` holds a study of something else.
+  """
+  unknown = [name for name in only if name not in study.variants]
+  if unknown:
+    raise UsageError(f"{unknown[0]!r} is no variant: there are {', '.join(study.variants)}.")
+  jobs = [(seed, name) for seed in study.seeds for name in only or study.variants]
+  for number, (seed, name) in enumerate(jobs):
+    folder = out / f"{name}-s{seed}"
+    if not (folder / ROW).exists():
+      logger.info("\n== %d/%d: %s, seed %d", number + 1, len(jobs), name, seed)
+      _write(folder / ROW, _row(study, name, seed, folder))
+      jax.clear_caches()  # programs of networks that are not needed again
+    _require_same(folder, study, name, seed)
+  return list(_rows(study, out))
+
+
+def _rows(study: Study, out: Path) -> Iterator[dict[str, Any]]:
+  for name in study.variants:
+    for seed in study.seeds:
+      path = out / f"{name}-s{seed}" / ROW
+      if path.exists():
+        yield json.loads(path.read_text())
+
+
+def _require_same(folder: Path, study: Study, name: str, seed: int) -> None:
+  row = json.loads((folder / ROW).read_text())
+  if row["config"] != _identity(study, name, seed):
+    raise UserError(
+      f"{folder} was made by another version of this study's config: choose another --out, or "
+      "delete that folder to run it again."
+    )
+
+
+def _identity(study: Study, name: str, seed: int) -> str:
+  """Short hash of all that decides a run's numbers."""
+  what = [study.tokenizer, study.prior, study.variants[name], seed, study.minutes]
+  return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _row(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
+  """Trains and measures one variant with one seed."""
+  config = {**study.tokenizer, "model": study.variants[name], "seed": seed}
+  plan = _plan(config, study.minutes, folder / _PLAN)
+  config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
+  tokenizer = folder / "tokenizer"
+  main.run(config, tokenizer)
+  measured = evaluate(tokenizer, "val", 2, SamplingOptions())
+  main.run({**study.prior, "tokenizer": str(tokenizer), "seed": seed}, folder / "prior")
+  return {
+    "variant": name,
+    "seed": seed,
+    "config": _identity(study, name, seed),
+    **plan,
+    **{key: value for key, value in measured.items() if isinstance(value, float)},
+    **_prior_scores(folder / "prior", plan["tokens"]),
+  }
+
+
+def _prior_scores(workdir: Path, num_tokens: int) -> dict[str, float]:
+  """NLL at the evaluation that was best on validation, a token (nats) and an image (bits)."""
+  lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  best = min((line for line in lines if "val/nll" in line), key=lambda line: line["val/nll"])
+  return {
+    "nll": best["val/nll"],
+    "train_nll": best["train/nll"],
+    "prior_bits": best["val/nll"] * num_tokens / math.log(2),
+    "prior_step": best["step"],
+  }
+
+
+def _plan(config: Mapping[str, Any], minutes: float, path: Path) -> dict[str, Any]:
+  """Steps of a run and what one costs; measured once, so that a run that goes on has the same."""
+  if path.exists():
+    return json.loads(path.read_text())
+  seconds, facts = _measure(config)
+  num_steps = config["loop"]["num_steps"]
+  if minutes:
+    every = config["loop"]["checkpoint_every"]
+    num_steps = max(every, round(60 * minutes / seconds))
+  plan = {**facts, "step_ms": 1000 * seconds, "num_steps": num_steps}
+  _write(path, plan)
+  return plan
+
+
+def _measure(config: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+  """Seconds of a training step, the median of some; sizes of the network and of its tokens."""
+  what = experiment.make(config)
+  loop = config_lib.build(LoopOptions, config["loop"], "config.loop")
+  optimizer = config_lib.build(optim.Optimizer, config["optimizer"], "config.optimizer").build(
+    loop.num_steps
+  )
+  mesh = make_mesh(config["batch_size"])
+  step = make_train_step(what.task, optimizer, ema_decay=config["ema_decay"], seed=0, mesh=mesh)
+  example = jax.tree.map(lambda x: np.repeat(x, config["batch_size"], axis=0), what.example())
+  variables = {**what.task.init(jax.random.key(0), what.example()), **what.frozen()}
+  state = jax.device_put(TrainState.create(variables, optimizer), replicated(mesh))
+  model: Any = what.task.model  # type: ignore[attr-defined]
+  h, w = modules.grid(model, config["data"]["image_size"])
+  facts = {
+    "tokens": h * w,
+    "codebook_size": model.quantizer.codebook_size,
+    "bits": h * w * math.log2(model.quantizer.codebook_size),
+    "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+  }
+  seconds = []
+  for _ in range(_TIMED_STEPS + 1):
+    start = time.perf_counter()
+    state, _ = step(state, example)
+    jax.block_until_ready(state.step)
+    seconds.append(time.perf_counter() - start)
+  return statistics.median(seconds[1:]), facts  # the first one compiles
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_suffix(".partial")
+  partial.write_text(json.dumps(value, indent=2) + "\n")
+  partial.replace(path)
