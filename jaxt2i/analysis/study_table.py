@@ -10,19 +10,19 @@ from matplotlib.figure import Figure
 
 # Column of a row, heading, how much of it is shown, factor.
 COLUMNS = (
-  ("tokens", "tokens", "{:.0f}", 1),
-  ("codebook_size", "codes", "{:,.0f}", 1),
-  ("bits", "bits/image", "{:,.0f}", 1),
-  ("psnr", "PSNR (dB)", "{:.2f}", 1),
-  ("ssim", "SSIM", "{:.3f}", 1),
-  ("perceptual", "perceptual", "{:.3f}", 1),
-  ("rfd", "rFD", "{:.1f}", 1),
-  ("codebook_usage", "usage (%)", "{:.0f}", 100),
-  ("perplexity", "perplexity", "{:.0f}", 1),
-  ("nll", "prior NLL (nats/token)", "{:.2f}", 1),
-  ("prior_bits", "prior NLL (bits/image)", "{:.0f}", 1),
+  ("tokens", "tokens", "{:.0f}", 1.0),
+  ("codebook_size", "codes", "{:,.0f}", 1.0),
+  ("bits", "bits/image", "{:,.0f}", 1.0),
+  ("psnr", "PSNR (dB)", "{:.2f}", 1.0),
+  ("ssim", "SSIM", "{:.3f}", 1.0),
+  ("perceptual", "perceptual", "{:.3f}", 1.0),
+  ("rfd", "rFD", "{:.1f}", 1.0),
+  ("codebook_usage", "usage (%)", "{:.0f}", 100.0),
+  ("perplexity", "perplexity", "{:.0f}", 1.0),
+  ("nll", "prior NLL (nats/token)", "{:.2f}", 1.0),
+  ("prior_bits", "prior NLL (bits/image)", "{:.0f}", 1.0),
   ("parameters", "parameters (M)", "{:.2f}", 1e-6),
-  ("step_ms", "step (ms)", "{:.0f}", 1),
+  ("step_ms", "step (ms)", "{:.0f}", 1.0),
 )
 _INK, _ACCENT = "#333333", "#2b6cb0"
 
