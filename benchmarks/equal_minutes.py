@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxt2i import data, metrics
 from jaxt2i.data.augment import Augmentation
-from jaxt2i.data.records import Record
+from jaxt2i.data.records import Record, Source
 from jaxt2i.data.stream import eval_stream, train_stream
 from jaxt2i.data.transforms import AugmentedImage, image_row
 from jaxt2i.metrics import Mean
@@ -113,7 +113,7 @@ def _seconds(learner: Learner, batches: Iterator[np.ndarray], steps: int) -> flo
   return time.perf_counter() - start
 
 
-def evaluate(learner: Learner, val: Sequence[Record]) -> dict[str, float]:
+def evaluate(learner: Learner, val: Source | Sequence[Record]) -> dict[str, float]:
   """PSNR (dB) and SSIM of 8-bit reconstructions, means over images; usage and perplexity.
 
   The last two are of the split's total counts of codes, as jaxt2i's own evaluator has them.

@@ -45,7 +45,8 @@ class JaxTokenizer:
     self._config = config
     self.batch_size, self.seed = config["batch_size"], config["seed"]
     self._experiment = experiment.make(config)
-    self._model = self._experiment.task.model
+    task: Any = self._experiment.task
+    self._model = task.model
     self.codebook_size = self._model.quantizer.codebook_size
     variables = jax.eval_shape(self._variables)
     self.num_parameters = sum(x.size for x in jax.tree.leaves(variables["params"]))

@@ -100,7 +100,7 @@ class Network(nn.Module):
     return F.mse_loss(y, x) + L1_WEIGHT * F.l1_loss(y, x) + loss
 
 
-QUANTIZERS = {"ema": EMA, "fsq": FiniteScalar}
+QUANTIZERS: dict[str, type[EMA] | type[FiniteScalar]] = {"ema": EMA, "fsq": FiniteScalar}
 
 
 def _to_float(image: Tensor) -> Tensor:
