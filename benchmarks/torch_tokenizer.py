@@ -44,7 +44,11 @@ def recipe(num_steps: int) -> ConfigDict:
 
 
 class EMA(nn.Module):
-  """Vector quantisation with what the library's documentation advises against unused codes."""
+  """Vector quantisation with what the library's documentation advises against unused codes.
+
+  What stands here was best of what was tried; the rotation trick, the library's default, and plain
+  straight-through are alike.
+  """
 
   def __init__(self) -> None:
     super().__init__()
