@@ -2,11 +2,9 @@
 
 import argparse
 import dataclasses
-import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -15,8 +13,11 @@ from typing import Any
 
 from benchmarks import input as reading
 from benchmarks import prior_step, sampling, tokenizer_step
-from benchmarks.timing import Case, Comparison, compare, num_cores
+from benchmarks.tables import head, machine, row
+from benchmarks.timing import Case, Comparison, compare
 from jaxt2i.errors import UserError
+
+PACKAGES = ("jax", "flax", "torch")
 
 # Memory in huge pages: faster training on a CPU, for both. glibc reads it when a process starts.
 TUNABLES = "glibc.malloc.hugetlb=1"
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     if importlib.util.find_spec("torch") is None:
       raise UserError("PyTorch is not installed: try `pip install -e '.[benchmark]'`.")
     os.environ.setdefault("GLIBC_TUNABLES", TUNABLES)
-    print(_machine() + "\n", flush=True)
+    print(machine(*PACKAGES) + "\n", flush=True)
     results = _compare_all([cases[name] for name in arguments.names or cases], arguments.rounds)
     if arguments.json:
       arguments.json.write_text(json.dumps(_report(results), indent=2) + "\n")
@@ -67,12 +68,12 @@ def _parse(argv: Sequence[str], cases: dict[str, Case]) -> argparse.Namespace:
 def _compare_all(cases: Sequence[Case], rounds: int) -> list[Comparison]:
   """Prints each line of the table as soon as it is known."""
   header = ("benchmark", "jaxt2i ms", "PyTorch ms", "time ratio", "min–max", "peak MiB", "PyTorch")
-  print(_row(header), _row(["---", *["---:"] * 6]), sep="\n", flush=True)
+  print(head(header), flush=True)
   results = []
   start = time.monotonic()
   for case in cases:
     result = compare(case, rounds)
-    print(_row(_cells(result)), flush=True)
+    print(row(_cells(result)), flush=True)
     results.append(result)
   print(f"\nTime ratio: jaxt2i / PyTorch, below 1 jaxt2i is faster; medians of {rounds} rounds.")
   print(f"{time.monotonic() - start:.0f} s in all.")
@@ -92,31 +93,10 @@ def _cells(result: Comparison) -> list[str]:
   ]
 
 
-def _row(cells: Sequence[str]) -> str:
-  first, *others = cells
-  return f"| {first:24} | " + " | ".join(f"{cell:>10}" for cell in others) + " |"
-
-
-def _machine() -> str:
-  versions = {name: importlib.metadata.version(name) for name in ("jax", "flax", "torch")}
-  named = ", ".join(f"{name} {version}" for name, version in versions.items())
-  return f"{_processor()}, {num_cores()} cores; Python {platform.python_version()}, {named}"
-
-
-def _processor() -> str:
-  """The processor's name, where Linux tells it."""
-  try:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:
-    return platform.machine()
-  names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-  return next(names, platform.machine())
-
-
 def _report(results: Sequence[Comparison]) -> dict[str, Any]:
   fields = [dataclasses.asdict(result) | {"ratio": result.ratio} for result in results]
   return {
-    "machine": _machine(),
+    "machine": machine(*PACKAGES),
     "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
     "results": fields,
   }
