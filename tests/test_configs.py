@@ -2,25 +2,37 @@
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 import pytest
 
+import jaxt2i
 from configs import common
 from jaxt2i import config as config_lib
 from jaxt2i import data, experiment, optim
 from jaxt2i.data.records import Record
 from jaxt2i.errors import UsageError, UserError
+from jaxt2i.metrics import Mean
 from jaxt2i.sharding import make_mesh
 from jaxt2i.state import TrainState
 from jaxt2i.train import LoopOptions, make_train_step
 from tests.runs import config, config_of, metrics_of, train
 
 SIZES = ("full", "tiny")
+# Codes by quantizer. Networks and quantizers do not know of each other: not every pair is tried.
+CODES = {
+  **{"fsq": 1000, "ema": 512, "vq": 1024, "cosine": 1024, "gumbel": 1024},
+  **{"lfq": 1024, "bsq": 1024, "residual": 256},
+}
 TOKENIZERS = [
-  f"vqvae:{','.join(words)}" for words in itertools.product(("fsq", "ema"), ("conv", "vit"), SIZES)
+  f"vqvae:{','.join(words)}"
+  for words in (
+    *itertools.product(("fsq", "ema"), ("conv", "vit"), SIZES),
+    *itertools.product(list(CODES)[2:], ("conv",), SIZES),
+  )
 ]
 PRIORS = [f"prior:{','.join(words)}" for words in itertools.product(("openmoji", "shapes"), SIZES)]
 
@@ -92,7 +104,9 @@ def test_step_keeps_the_shapes_of_the_state(name, request):
   )
   after, metrics = jax.eval_shape(step, state, batch)
   assert shapes_of(after) == shapes_of(state)
-  assert all(mean.total.shape == () and mean.weight.shape == () for mean in metrics.values())
+  means = [metric for metric in metrics.values() if isinstance(metric, Mean)]
+  assert all(mean.total.shape == () and mean.weight.shape == () for mean in means)
+  assert len(means) == len(metrics) - (name in TOKENIZERS)  # which also count codes
   assert {"loss", "gradient_norm"} <= metrics.keys()
   numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(state.params))
   if "tiny" in name:
@@ -105,8 +119,11 @@ def test_step_keeps_the_shapes_of_the_state(name, request):
       state.ema_variables,
       batch["image"],
     )
-    assert grid.shape == (size, 8, 8)  # 64 tokens for 64 × 64 pixels
-    assert what.task.model.quantizer.codebook_size == (1000 if "fsq" in name else 512)
+    quantizer = what.task.model.quantizer
+    # 64 positions for 64 × 64 pixels
+    assert grid.shape == (size, 8, 8 * (2 if "residual" in name else 1))
+    (codes,) = [codes for word, codes in CODES.items() if word in re.split("[:,]", name)]
+    assert quantizer.codebook_size == codes
 
 
 @pytest.mark.usefixtures("noise")
@@ -162,6 +179,17 @@ def test_two_steps_tokenizer_ema(tokenizer_run):
   assert 1 <= line["val/perplexity"] <= 512 * line["val/codebook_usage"] + 1e-6
 
 
+@pytest.mark.parametrize("quantizer", ["cosine", "gumbel", "residual"])
+def test_two_steps_of_what_moves_a_codebook_or_has_many_tokens(quantizer, tmp_path):
+  workdir = train(tmp_path / "tokenizer", f"vqvae:{quantizer},shapes,tiny")
+  check_two_steps(workdir)
+  if quantizer == "residual":
+    prior = train(tmp_path / "prior", "prior:shapes,tiny", tokenizer=str(workdir))
+    check_two_steps(prior)
+    images = jaxt2i.load(prior)(("large red star",), n=2, seed=0).images
+    assert images.shape == (1, 2, 64, 64, 3)
+
+
 def test_two_steps_prior(prior_run):
   check_two_steps(prior_run)
   (line,) = [line for line in metrics_of(prior_run) if "val/nll" in line]
@@ -191,11 +219,11 @@ def test_two_steps_openmoji(tmp_path):
 @pytest.mark.parametrize(
   ("arg", "message"),
   [
-    ("fqs", "'fqs' is not an argument of this config; did you mean 'fsq'?"),
+    ("fsqq", "'fqs' is not an argument of this config; did you mean 'fsq'?"),
     ("shape", "'shape' is not an argument of this config; did you mean 'shapes'?"),
     ("fsq,ema", "'fsq' and 'ema' are both given: choose one quantizer."),
     ("tiny,tiny", "'tiny' and 'tiny' are both given: choose one size."),
-    ("zzz", "'zzz' is not an argument of this config; choose one of conv, ema, fsq,"),
+    ("zzz", "'zzz' is not an argument of this config; choose one of bsq, conv, cosine,"),
   ],
 )
 def test_unknown_arguments_are_named(arg, message):
