@@ -1,4 +1,4 @@
-"""Training step of the image tokenizer, both networks of configs/vqvae.py, batch 32."""
+"""Training step of the image tokenizer, all networks of configs/vqvae.py, batch 32."""
 
 from functools import partial
 from typing import Any
@@ -12,10 +12,10 @@ BATCH = 32
 
 
 def cases() -> list[Case]:
-  """Convolutional and ViT tokenizer with FSQ."""
+  """Each tokenizer with FSQ."""
   return [
     Case(f"tokenizer_{name}", partial(_ours, name), partial(_peer, name), steps=3)
-    for name in ("conv", "vit")
+    for name in ("conv", "vqgan", "vit")
   ]
 
 

@@ -107,6 +107,61 @@ class ConvDecoder(nn.Sequential):
     super().__init__(layers)
 
 
+class Enlarge(nn.Module):
+  """Repeats each pixel `factor × factor` times."""
+
+  def __init__(self, factor: int):
+    super().__init__()
+    self.factor = factor
+
+  def forward(self, x: Tensor) -> Tensor:
+    x = F.interpolate(x.permute(0, 3, 1, 2), scale_factor=self.factor, mode="nearest")
+    return x.permute(0, 2, 3, 1)
+
+
+class Down(Conv):
+  """3×3 convolution that halves the resolution; padded as Flax does: to the right, and below."""
+
+  def __init__(self, channels_in: int, channels_out: int):
+    super().__init__(channels_in, channels_out)
+    self.stride, self.padding = (2, 2), (0, 0)
+
+  def forward(self, x: Tensor) -> Tensor:
+    return super().forward(F.pad(x, (0, 0, 0, 1, 0, 1)))
+
+
+class VQGANEncoder(nn.Sequential):
+  """Levels of residual blocks from full resolution on."""
+
+  def __init__(self, channels: tuple[int, ...], blocks: int):
+    layers: OrderedDict[str, nn.Module] = OrderedDict(stem=Conv(3, channels[0]))
+    for level, width in enumerate(channels):
+      if level:
+        layers[f"down{level}"] = Down(channels[level - 1], width)
+      for i in range(blocks):
+        layers[f"level{level}_block{i}"] = ResBlock(width)
+    layers["norm"] = nn.LayerNorm(channels[-1], eps=EPSILON)
+    super().__init__(layers)
+    self.features = channels[-1]
+
+
+class VQGANDecoder(nn.Sequential):
+  """`VQGANEncoder` in reverse."""
+
+  def __init__(self, code_dim: int, channels: tuple[int, ...], blocks: int):
+    layers: OrderedDict[str, nn.Module] = OrderedDict({"in": Conv(code_dim, channels[-1])})
+    for level in reversed(range(len(channels))):
+      for i in range(blocks):
+        layers[f"level{level}_block{i}"] = ResBlock(channels[level])
+      if level:
+        layers[f"enlarge{level}"] = Enlarge(2)
+        layers[f"up{level}"] = Conv(channels[level], channels[level - 1])
+    layers["norm"] = nn.LayerNorm(channels[0], eps=EPSILON)
+    layers["silu"] = nn.SiLU(inplace=True)
+    layers["stem"] = Conv(channels[0], 3)
+    super().__init__(layers)
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
   """`[B, N, width]` to `[B, heads, N, D]`, a view."""
   return x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -215,6 +270,13 @@ class FSQ(nn.Module):
     return integers / self.half_width
 
 
+NETWORKS: Mapping[str, tuple[Any, Any]] = {
+  "conv": (ConvEncoder, ConvDecoder),
+  "vqgan": (VQGANEncoder, VQGANDecoder),
+  "vit": (ViTEncoder, ViTDecoder),
+}
+
+
 class Tokenizer(nn.Module):
   """Encoder, FSQ, decoder.
 
@@ -226,14 +288,13 @@ class Tokenizer(nn.Module):
   def __init__(self, section: Mapping[str, Any], image_size: int):
     super().__init__()
     network = dict(section["network"])
-    convolutional = network.pop("name") == "conv"
-    if not convolutional:
+    encoder, decoder = NETWORKS[network.pop("name")]
+    if encoder is ViTEncoder:
       network["image_size"] = image_size
     self.quantizer = FSQ(section["quantizer"]["levels"])
     code_dim = self.quantizer.code_dim
-    self.encoder = ConvEncoder(**network) if convolutional else ViTEncoder(**network)
+    self.encoder = encoder(**network)
     self.to_code = nn.Linear(self.encoder.features, code_dim)
-    decoder = ConvDecoder if convolutional else ViTDecoder
     self.decoder = decoder(code_dim, **network)
 
   def forward(self, x: Tensor) -> Tensor:

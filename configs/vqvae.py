@@ -1,11 +1,12 @@
-"""Image tokenizer: 64×64 images to 8×8 tokens and back.
+"""Image tokenizer: 64×64 images to 8×8 tokens and back, or other sizes.
 
     python -m jaxt2i.main --config=configs/vqvae.py:fsq --workdir=runs/vqvae
 
 Arguments after the colon, in any order, separated by commas:
   quantizer  fsq (1,000 codes) | ema (512 codes) | vq | cosine | gumbel | lfq | bsq (1,024 codes
              each) | residual (two codes of 256 a position)
-  network    conv | vit
+  network    conv | vqgan (several times as slow on a CPU) | vit
+  downsample f8 | f4 | f16, pixels a side of a token; --config.data.image_size=256 for large images
   data       openmoji | shapes | prepared
   size       full | tiny (two steps, for tests)
 """
@@ -22,7 +23,8 @@ def get_config(arg: str = "") -> ConfigDict:
   chosen = common.parse(
     arg,
     quantizer=("fsq", "ema", "vq", "cosine", "gumbel", "lfq", "bsq", "residual"),
-    network=("conv", "vit"),
+    network=("conv", "vqgan", "vit"),
+    downsample=("f8", "f4", "f16"),
     data=("openmoji", "shapes", "prepared"),
     size=("full", "tiny"),
   )
@@ -31,20 +33,38 @@ def get_config(arg: str = "") -> ConfigDict:
   config.data = common.data(chosen["data"], chosen["size"])
   config.loss = dict(l1_weight=0.1)
   config.model = dict(
-    network=network(chosen["network"], chosen["size"]),
+    network=network(chosen["network"], chosen["downsample"], chosen["size"]),
     quantizer=quantizer(chosen["quantizer"]),
   )
   return config
 
 
-def network(name: str, size: str) -> ConfigDict:
+# The hybrid begins at a quarter of the resolution, VQGAN at the full one.
+CONVOLUTIONAL = {
+  "conv": {
+    "f4": dict(channels=(128,), blocks=2, stem=4),
+    "f8": dict(channels=(64, 256), blocks=1, stem=4),
+    "f16": dict(channels=(64, 128, 256), blocks=1, stem=4),
+  },
+  "vqgan": {
+    "f4": dict(channels=(32, 64, 128), blocks=1),
+    "f8": dict(channels=(32, 64, 128, 256), blocks=1),
+    "f16": dict(channels=(32, 64, 128, 256, 256), blocks=1),
+  },
+}
+
+
+def network(name: str, downsample: str, size: str) -> ConfigDict:
   """Encoder and, mirrored, decoder."""
   tiny = size == "tiny"
   if name == "vit":
     width, layers = (32, 1) if tiny else (256, 4)
-    return ConfigDict(dict(name=name, patch=8, width=width, layers=layers, heads=width // 32))
-  channels, blocks = ((8, 16), 1) if tiny else ((64, 256), 1)
-  return ConfigDict(dict(name=name, channels=channels, blocks=blocks, stem=4))
+    patch = int(downsample.removeprefix("f"))
+    return ConfigDict(dict(name=name, patch=patch, width=width, layers=layers, heads=width // 32))
+  config = ConfigDict(dict(name=name, **CONVOLUTIONAL[name][downsample]))
+  if tiny:
+    config.update(channels=(8, 16, 16, 16, 16)[: len(config.channels)], blocks=1)
+  return config
 
 
 def quantizer(name: str) -> ConfigDict:

@@ -5,7 +5,14 @@ from typing import Any
 
 from jaxt2i import config as config_lib
 from jaxt2i.errors import UsageError
-from jaxt2i.models.autoencoders import ConvDecoder, ConvEncoder, ViTDecoder, ViTEncoder
+from jaxt2i.models.autoencoders import (
+  ConvDecoder,
+  ConvEncoder,
+  ViTDecoder,
+  ViTEncoder,
+  VQGANDecoder,
+  VQGANEncoder,
+)
 from jaxt2i.models.prior import Prior
 from jaxt2i.models.quantizers import (
   BSQ,
@@ -19,7 +26,11 @@ from jaxt2i.models.quantizers import (
 )
 from jaxt2i.models.vqvae import VQVAE
 
-NETWORKS = {"conv": (ConvEncoder, ConvDecoder), "vit": (ViTEncoder, ViTDecoder)}
+NETWORKS = {
+  "conv": (ConvEncoder, ConvDecoder),
+  "vqgan": (VQGANEncoder, VQGANDecoder),
+  "vit": (ViTEncoder, ViTDecoder),
+}
 QUANTIZERS = {
   "fsq": FSQ,
   "ema": EMAQuantizer,
@@ -40,6 +51,8 @@ def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
   encoder_class, decoder_class = _named(NETWORKS, section["network"], "config.model.network")
   options = _without_name(section["network"])
   encoder = config_lib.build(encoder_class, options, "config.model.network")
+  for key in options:
+    _require_positive(getattr(encoder, key), f"config.model.network.{key}")
   if isinstance(encoder, ViTEncoder) and encoder.width % encoder.heads:
     raise UsageError(
       f"config.model.network.heads is {encoder.heads}: must divide its width ({encoder.width})."
@@ -96,6 +109,14 @@ def _named(table: Mapping[str, Any], section: Mapping[str, Any], where: str) -> 
   if name not in table:
     raise UsageError(f"{where}.name is {name!r}: must be one of {', '.join(map(repr, table))}.")
   return table[name]
+
+
+def _require_positive(value: int | tuple[int, ...], where: str) -> None:
+  numbers = (value,) if isinstance(value, int) else value
+  if not numbers or min(numbers) < 1:
+    raise UsageError(
+      f"{where} is {value!r}: {'must be 1 or more' if numbers else 'must not be empty'}."
+    )
 
 
 def _without_name(section: Mapping[str, Any]) -> dict[str, Any]:

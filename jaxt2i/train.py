@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxt2i import metrics as metrics_lib
+from jaxt2i import summary
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
 from jaxt2i.metrics import Mean, Metric
@@ -120,14 +121,18 @@ def train(
   progress = _Progress(first, options.num_steps)
   window: list[Mapping[str, Metric]] = []
   while step < options.num_steps:
+    batch = next(batches)
     if step == first:
+      summary.log_parameters(state)
       logger.info("compiling the training step (once; up to a minute on a small machine) …")
-    state, step_metrics = step_fn(state, next(batches))
+      step_fn = summary.compile_step(step_fn, state, batch)
+    state, step_metrics = step_fn(state, batch)
     window.append(step_metrics)
     step += 1
     if step == first + 1:
       jax.block_until_ready(state.step)
       progress.compiled()
+      summary.log_cost(step_fn, batch)
     last = step == options.num_steps
     scalars: dict[str, float] = {}
     if step % options.log_every == 0 or last:

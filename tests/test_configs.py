@@ -12,10 +12,11 @@ import pytest
 import jaxt2i
 from configs import common
 from jaxt2i import config as config_lib
-from jaxt2i import data, experiment, optim
+from jaxt2i import data, experiment, modules, optim
 from jaxt2i.data.records import Record
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.metrics import Mean
+from jaxt2i.models.vqvae import to_float
 from jaxt2i.sharding import make_mesh
 from jaxt2i.state import TrainState
 from jaxt2i.train import LoopOptions, make_train_step
@@ -27,10 +28,11 @@ CODES = {
   **{"fsq": 1000, "ema": 512, "vq": 1024, "cosine": 1024, "gumbel": 1024},
   **{"lfq": 1024, "bsq": 1024, "residual": 256},
 }
+NETWORKS = ("conv", "vqgan", "vit")
 TOKENIZERS = [
   f"vqvae:{','.join(words)}"
   for words in (
-    *itertools.product(("fsq", "ema"), ("conv", "vit"), SIZES),
+    *itertools.product(("fsq", "ema"), NETWORKS, SIZES),
     *itertools.product(list(CODES)[2:], ("conv",), SIZES),
   )
 ]
@@ -126,6 +128,36 @@ def test_step_keeps_the_shapes_of_the_state(name, request):
     assert quantizer.codebook_size == codes
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("image_size", [64, 256])
+@pytest.mark.parametrize("factor", [4, 8, 16])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_gives_every_grid(network, factor, image_size, size):
+  chosen = config(f"vqvae:{network},f{factor},{size}")
+  model = modules.tokenizer(chosen["model"], image_size)
+  image = jax.ShapeDtypeStruct((2, image_size, image_size, 3), np.uint8)
+
+  def there_and_back(image):
+    variables = model.init(jax.random.key(0), to_float(image), train=False)
+    tokens = model.apply(variables, image, method="encode")
+    return variables["params"], tokens, model.apply(variables, tokens, method="decode")
+
+  params, tokens, back = jax.eval_shape(there_and_back, image)
+  side = image_size // factor
+  assert modules.grid(model, image_size) == (side, side)
+  assert (tokens.shape, tokens.dtype) == ((2, side, side), np.int32)
+  assert (back.shape, back.dtype) == (image.shape, np.uint8)
+  if image_size == 64:  # a ViT has positions besides, as many as there are tokens
+    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert numbers < 200_000 if size == "tiny" else 500_000 < numbers < 10_000_000
+
+
+def test_default_network_is_that_of_the_first_runs():
+  # Their config.json is compared with this when they go on.
+  expected = {"name": "conv", "channels": (64, 256), "blocks": 1, "stem": 4}
+  assert config("vqvae")["model"]["network"] == expected
+
+
 @pytest.mark.usefixtures("noise")
 @pytest.mark.parametrize("name", [*TOKENIZERS, "prior:tiny"])
 def test_other_data_is_learnt_by_the_same_model(name, request):
@@ -149,7 +181,7 @@ def test_config_is_data_and_survives_json(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["vqvae", "prior"])
 def test_defaults_are_the_first_words(name):
-  words = {"vqvae": "fsq,conv,openmoji,full", "prior": "openmoji,full"}[name]
+  words = {"vqvae": "fsq,conv,f8,openmoji,full", "prior": "openmoji,full"}[name]
   assert config(name) == config(f"{name}:{words}")
   assert config(name) == config(f"{name}:{','.join(reversed(words.split(',')))}")
   assert config(f"{name}:tiny") == config(f"{name}:tiny,openmoji")
@@ -201,7 +233,7 @@ def test_two_steps_prior(prior_run):
   assert saved["tokenizer_model"]["quantizer"]["name"] == "ema"
 
 
-@pytest.mark.parametrize("network", ["conv", "vit"])
+@pytest.mark.parametrize("network", NETWORKS)
 def test_two_steps_tokenizer_fsq(network, tmp_path):
   check_two_steps(train(tmp_path, f"vqvae:fsq,{network},shapes,tiny"))
 
@@ -244,6 +276,11 @@ def test_empty_words_are_no_words():
     ({"task": "tokeniser"}, "config.task is 'tokeniser': must be 'tokenizer' or 'prior'"),
     ({"data.image_size": 60}, "config.data.image_size is 60: must be a multiple of 8"),
     ({"model.network.name": "unet"}, "config.model.network.name is 'unet': must be one of 'conv'"),
+    ({"model.network.channels": ()}, "config.model.network.channels is (): must not be empty."),
+    ({"model.network.channels": (8, 0)}, "network.channels is (8, 0): must be 1 or more."),
+    ({"model.network.blocks": 0}, "config.model.network.blocks is 0: must be 1 or more."),
+    ({"model.network.stem": 0}, "config.model.network.stem is 0: must be 1 or more."),
+    ({"model.network.channels": (8,) * 4, "data.image_size": 48}, "48: must be a multiple of 32"),
     ({"model.quantizer.name": "vq"}, "config.model.quantizer.name is 'vq': must be one of 'fsq'"),
     ({"model.network.name": "vit"}, "config.model.network.blocks is not an option"),
     ({"model.network.blocks": 1.5}, "config.model.network.blocks is 1.5: must be int"),

@@ -74,7 +74,5 @@ def _sizes(size: str) -> dict[str, ConfigDict]:
 
 
 def _variant(quantizer: ConfigDict, factor: int, size: str) -> ConfigDict:
-  network = vqvae.network("conv", size)
-  if size == "full":
-    network.channels = {4: (64,), 8: (64, 256), 16: (64, 256, 256)}[factor]
+  network = vqvae.network("conv", f"f{factor}", size)
   return ConfigDict(dict(network=network, quantizer=quantizer))

@@ -1,4 +1,4 @@
-"""Encoders and decoders of the image tokenizer: convolutional and ViT.
+"""Encoders and decoders of the image tokenizer: two convolutional kinds and ViT.
 
 All map images `[B, H, W, 3]` around [-1, 1] to features `[B, h, w, D]` or back.
 """
@@ -7,7 +7,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxt2i.models.blocks import EncoderBlock, ResBlock, depth_to_space, space_to_depth
+from jaxt2i.models.blocks import (
+  EncoderBlock,
+  ResBlock,
+  depth_to_space,
+  enlarge,
+  space_to_depth,
+)
 from jaxt2i.types import Array
 
 
@@ -62,6 +68,57 @@ class ConvDecoder(nn.Module):
     # 3×3, not 1×1: squares of `stem` pixels that know nothing of each other show as a grid.
     x = nn.silu(nn.LayerNorm(name="norm")(x))
     return depth_to_space(nn.Conv(3 * self.stem**2, (3, 3), name="stem")(x), self.stem)
+
+
+class VQGANEncoder(nn.Module):
+  """Residual blocks at every resolution from full on (VQGAN, arXiv 2012.09841, table 7).
+
+  Three departures from the paper. A convolution between levels changes the channels, so that no
+  residual block has to project its input. LayerNorm over the channels of a pixel stands for
+  GroupNorm over the whole image, and there is no attention at the lowest resolution: features
+  depend on a neighbourhood alone, and the same weights take images of any size.
+
+  Attributes:
+    channels: one entry a level, the paper's base width times its multipliers; each further level
+      halves the resolution.
+    blocks: residual blocks a level.
+  """
+
+  channels: tuple[int, ...]
+  blocks: int
+
+  @property
+  def downsample(self) -> int:
+    return 2 ** (len(self.channels) - 1)
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w D"]:
+    """Image to features of the last level."""
+    x = nn.Conv(self.channels[0], (3, 3), name="stem")(x)
+    for level, channels in enumerate(self.channels):
+      if level:
+        x = nn.Conv(channels, (3, 3), strides=2, name=f"down{level}")(x)
+      for i in range(self.blocks):
+        x = ResBlock(name=f"level{level}_block{i}")(x)
+    return nn.LayerNorm(name="norm")(x)
+
+
+class VQGANDecoder(nn.Module):
+  """`VQGANEncoder` in reverse; same attributes. Pixels are doubled, then smoothed."""
+
+  channels: tuple[int, ...]
+  blocks: int
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B H W 3"]:
+    """Codes to an image."""
+    x = nn.Conv(self.channels[-1], (3, 3), name="in")(x)
+    for level in reversed(range(len(self.channels))):
+      for i in range(self.blocks):
+        x = ResBlock(name=f"level{level}_block{i}")(x)
+      if level:
+        x = nn.Conv(self.channels[level - 1], (3, 3), name=f"up{level}")(enlarge(x, 2))
+    return nn.Conv(3, (3, 3), name="stem")(nn.silu(nn.LayerNorm(name="norm")(x)))
 
 
 class ViTEncoder(nn.Module):

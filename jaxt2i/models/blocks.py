@@ -23,6 +23,13 @@ def depth_to_space(x: Float[Array, "B h w D"], factor: int) -> Float[Array, "B H
   return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * factor, w * factor, c)
 
 
+def enlarge(x: Float[Array, "B h w C"], factor: int) -> Float[Array, "B H W C"]:
+  """Repeats each pixel `factor × factor` times: nearest-neighbour upsampling."""
+  b, h, w, c = x.shape
+  x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, factor, w, factor, c))
+  return x.reshape(b, h * factor, w * factor, c)
+
+
 class ResBlock(nn.Module):
   """Pre-norm residual block of two 3×3 convolutions; keeps shape and channels.
 

@@ -65,10 +65,10 @@ def _params(task: Any, batch: Mapping[str, np.ndarray]) -> Any:
   return jax.tree.map(noisy, jax.jit(task.init)(jax.random.key(0), batch)["params"])
 
 
-@pytest.fixture(scope="module", params=["conv", "vit"])
+@pytest.fixture(scope="module", params=["conv", "vqgan", "vit"])
 def tokenizers(request: pytest.FixtureRequest) -> Twins:
   config = vqvae_config.get_config(f"fsq,{request.param},tiny")
-  more = {"blocks": 2} if request.param == "conv" else {"layers": 2, "heads": 2}
+  more = {"layers": 2, "heads": 2} if request.param == "vit" else {"blocks": 2}
   config.model.network.update(more)
   shape = (BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
   batch = {"image": np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)}

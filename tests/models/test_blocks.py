@@ -11,6 +11,7 @@ from jaxt2i.models.blocks import (
   ResBlock,
   attend,
   depth_to_space,
+  enlarge,
   space_to_depth,
   split_heads,
 )
@@ -48,6 +49,13 @@ def test_depth_to_space_is_the_inverse(factor):
   np.testing.assert_array_equal(depth_to_space(space_to_depth(x, factor), factor), x)
   z = normal(1, 2, 3, 2, 5 * factor**2)
   np.testing.assert_array_equal(space_to_depth(depth_to_space(z, factor), factor), z)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_enlarge_repeats_each_pixel_both_ways(factor):
+  x = normal(0, 2, 3, 4, 5)
+  expected = np.repeat(np.repeat(x, factor, axis=1), factor, axis=2)
+  np.testing.assert_array_equal(enlarge(x, factor), expected)
 
 
 def test_resblock_begins_as_the_identity_and_its_last_convolution_can_leave_it():
