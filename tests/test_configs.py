@@ -251,7 +251,7 @@ def test_two_steps_openmoji(tmp_path):
 @pytest.mark.parametrize(
   ("arg", "message"),
   [
-    ("fsqq", "'fqs' is not an argument of this config; did you mean 'fsq'?"),
+    ("fsqq", "'fsqq' is not an argument of this config; did you mean 'fsq'?"),
     ("shape", "'shape' is not an argument of this config; did you mean 'shapes'?"),
     ("fsq,ema", "'fsq' and 'ema' are both given: choose one quantizer."),
     ("tiny,tiny", "'tiny' and 'tiny' are both given: choose one size."),
@@ -281,7 +281,7 @@ def test_empty_words_are_no_words():
     ({"model.network.blocks": 0}, "config.model.network.blocks is 0: must be 1 or more."),
     ({"model.network.stem": 0}, "config.model.network.stem is 0: must be 1 or more."),
     ({"model.network.channels": (8,) * 4, "data.image_size": 48}, "48: must be a multiple of 32"),
-    ({"model.quantizer.name": "vq"}, "config.model.quantizer.name is 'vq': must be one of 'fsq'"),
+    ({"model.quantizer.name": "vqs"}, "config.model.quantizer.name is 'vqs': must be one of 'fsq'"),
     ({"model.network.name": "vit"}, "config.model.network.blocks is not an option"),
     ({"model.network.blocks": 1.5}, "config.model.network.blocks is 1.5: must be int"),
     ({"model.network.channels": ("a",)}, "config.model.network.channels[0] is 'a': must be int"),
