@@ -51,4 +51,9 @@ class TokenizerTask:
     # Codes used by this batch alone: an early warning; the evaluation counts over a whole split.
     hits = jnp.zeros(self.model.quantizer.codebook_size).at[output.quantized.tokens].set(1.0)
     metrics["batch_usage"] = Mean.of(hits)
-    return LossOutput(loss=loss.compute(), metrics=metrics, updates=jax.lax.stop_gradient(updates))
+    return LossOutput(
+      loss=loss.compute(),
+      metrics=metrics,
+      updates=jax.lax.stop_gradient(updates),
+      image=output.image,
+    )
