@@ -48,7 +48,7 @@ def adversarial(size: str) -> ConfigDict:
       weight=0.0,  # 0: there is no discriminator
       start_step=0 if tiny else 500,
       discriminator_warmup=0 if tiny else 100,
-      max_adaptive_weight=10.0,
+      max_adaptive_weight=1.0,
       lecam_weight=0.01,
       lecam_decay=0.99,
       # Patches of 34 pixels with 2 layers, of 16 with 1; no smaller images.

@@ -277,7 +277,7 @@ def test_a_tiny_run_logs_both_sides_and_saves_them(adversarial_run):
   assert [line["step"] for line in lines] == [1, 2]
   for line in lines:
     assert line.keys() >= OF_THE_DISCRIMINATOR | OF_THE_TERM
-    assert 0 < line["adaptive_weight"] <= 10
+    assert 0 < line["adaptive_weight"] <= 1
   _, arrays = checkpoints.read_arrays(adversarial_run, ("collections",))
   assert set(arrays["collections"]) == {"codebook", "adversary"}
   train(adversarial_run, "vqvae:ema,shapes,tiny", **{"adversarial.weight": 0.5})  # restored
