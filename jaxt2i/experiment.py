@@ -9,9 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.sharding import Mesh
 
 from jaxt2i import checkpoints, data, modules
 from jaxt2i import config as config_lib
+from jaxt2i.adversarial import adversarial, make_adversarial_step
 from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.records import Record, Source
 from jaxt2i.data.stream import eval_stream, train_stream
@@ -29,12 +32,13 @@ from jaxt2i.evaluators.reconstruction import Reconstruction
 from jaxt2i.evaluators.samples import Samples
 from jaxt2i.health import CollapseAlarm, entropy_cliff
 from jaxt2i.pipeline import TEXT_TOKENIZER_FILE, Pipeline
-from jaxt2i.state import TrainState
+from jaxt2i.state import TrainState, of_model
+from jaxt2i.tasks.adversarial import AdversarialTask
 from jaxt2i.tasks.base import Task
 from jaxt2i.tasks.prior import PriorTask
 from jaxt2i.tasks.tokenizer import TokenizerTask
 from jaxt2i.tokenized import Tokenized
-from jaxt2i.train import Evaluator
+from jaxt2i.train import Evaluator, StepFn, make_train_step
 from jaxt2i.types import Batch, Variables
 
 logger = logging.getLogger(__name__)
@@ -86,6 +90,14 @@ def make(config: Mapping[str, Any]) -> Experiment:
   return experiments[config["task"]](config)
 
 
+def make_step(what: Experiment, optimizer: optax.GradientTransformation, mesh: Mesh) -> StepFn:
+  """The training step of an experiment."""
+  options: Any = {key: what.config[key] for key in ("ema_decay", "seed")} | {"mesh": mesh}
+  if isinstance(what.task, AdversarialTask):
+    return make_adversarial_step(what.task, optimizer, **options)
+  return make_train_step(what.task, optimizer, **options)
+
+
 class TokenizerExperiment:
   """Learns to turn images into tokens and back."""
 
@@ -94,7 +106,8 @@ class TokenizerExperiment:
     self.config = {**config, **_identity(self._train)}
     self._row = AugmentedImage(_augmentation(config))
     model = modules.tokenizer(config["model"], config["data"]["image_size"])
-    self.task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
+    task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
+    self.task = adversarial(config, task) if config["adversarial"]["weight"] else task
 
   def example(self) -> Batch:
     """One black image."""
@@ -186,7 +199,7 @@ class PriorExperiment:
   def frozen(self) -> Variables:
     """The tokenizer: it rides in the prior's checkpoint."""
     _, arrays = checkpoints.read_arrays(self._tokenizer_workdir, ("ema_params", "collections"))
-    tokenizer = {"params": arrays["ema_params"], **arrays["collections"]}
+    tokenizer = {"params": arrays["ema_params"], **of_model(arrays["collections"])}
     return {"frozen": jax.tree.map(jnp.asarray, tokenizer)}
 
   def pipeline(self, state: TrainState) -> Pipeline:

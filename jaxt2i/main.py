@@ -98,7 +98,7 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
   from jaxt2i import config as config_lib
   from jaxt2i.sharding import make_mesh, replicated
   from jaxt2i.state import TrainState
-  from jaxt2i.train import LoopOptions, make_train_step, train
+  from jaxt2i.train import LoopOptions, train
 
   loop = config_lib.build(LoopOptions, config["loop"], "config.loop")
   optimizer = config_lib.build(optim.Optimizer, config["optimizer"], "config.optimizer").build(
@@ -122,9 +122,7 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
       )
       state = saved.restore(target)
       logger.info("going on from step %d of %s", int(state.step), workdir)
-    step_fn = make_train_step(
-      what.task, optimizer, ema_decay=config["ema_decay"], seed=config["seed"], mesh=mesh
-    )
+    step_fn = experiment.make_step(what, optimizer, mesh)
     running = what.start(state, workdir)
     start_step = int(state.step)
     batches = running.batches(start_step)

@@ -13,6 +13,7 @@ from jaxt2i.models.autoencoders import (
   VQGANDecoder,
   VQGANEncoder,
 )
+from jaxt2i.models.discriminator import Discriminator
 from jaxt2i.models.prior import Prior
 from jaxt2i.models.quantizers import (
   BSQ,
@@ -85,6 +86,25 @@ def grid(model: VQVAE, image_size: int) -> tuple[int, int]:
   """(h, w) of the tokens of a square image; several tokens a position lie beside each other."""
   side = image_size // model.encoder.downsample
   return side, side * model.quantizer.tokens_per_position
+
+
+def discriminator(section: Mapping[str, Any], image_size: int) -> Discriminator:
+  """The discriminator of `config.adversarial.discriminator`.
+
+  Raises:
+    UsageError: for options that cannot work, images smaller than one patch among them.
+  """
+  where = "config.adversarial.discriminator"
+  built = config_lib.build(Discriminator, section, where)
+  for name in ("width", "layers"):
+    if getattr(built, name) < 1:
+      raise UsageError(f"{where}.{name} is {getattr(built, name)}: must be at least 1.")
+  if built.receptive_field > image_size:
+    raise UsageError(
+      f"{where}.layers is {built.layers}, which judges patches of {built.receptive_field} pixels "
+      f"a side: must be fewer for images of {image_size} (1 layer needs 16, 2 need 34, 3 need 70)."
+    )
+  return built
 
 
 def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size: int) -> Prior:

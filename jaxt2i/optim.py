@@ -52,6 +52,15 @@ class Optimizer:
     )
 
 
+def descend(
+  optimizer: optax.GradientTransformation, gradients: Any, opt_state: Any, params: Any
+) -> tuple[Any, Any]:
+  """One update; the new parameters and the new state of the optimiser."""
+  with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of its count
+    updates, opt_state = optimizer.update(gradients, opt_state, params)
+  return optax.apply_updates(params, updates), opt_state
+
+
 def _decayed(params: Any) -> Any:
   """True for matrices: by name, since parameters stacked over layers have one axis more."""
   names = ("kernel", "embedding")

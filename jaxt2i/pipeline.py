@@ -26,6 +26,7 @@ from jaxt2i.errors import UsageError, UserError
 from jaxt2i.models.prior import Prior
 from jaxt2i.models.vqvae import VQVAE
 from jaxt2i.sampling import SamplingOptions, image_key, sample_tokens
+from jaxt2i.state import of_model
 from jaxt2i.types import Variables
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
     raise KeyError("task")
   if config["task"] == "tokenizer":
     model = modules.tokenizer(config["model"], image_size)
-    variables = {"params": arrays["ema_params"], **arrays["collections"]}
+    variables = {"params": arrays["ema_params"], **of_model(arrays["collections"])}
     return Pipeline(model, variables, config["attribution"])
   model = modules.tokenizer(config["tokenizer_model"], image_size)
   text_tokenizer = TextTokenizer.load(workdir / TEXT_TOKENIZER_FILE)

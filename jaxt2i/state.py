@@ -1,5 +1,6 @@
 """What a training step takes and gives: weights, their EMA, optimiser state."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ import optax
 from flax import struct
 
 from jaxt2i.types import Variables
+
+ADVERSARY = "adversary"  # the collection of what trains against the model, and is no part of it
 
 
 class TrainState(struct.PyTreeNode):
@@ -19,7 +22,7 @@ class TrainState(struct.PyTreeNode):
   step: Any  # [] int32, steps taken
   params: Any  # differentiated
   ema_params: Any  # moving average of params; what evaluation and sampling use
-  collections: Any  # {name: ...} of other Flax collections: "codebook", "frozen"
+  collections: Any  # {name: ...} of other Flax collections: "codebook", "frozen", "adversary"
   opt_state: Any
 
   @classmethod
@@ -38,7 +41,12 @@ class TrainState(struct.PyTreeNode):
   @property
   def ema_variables(self) -> Variables:
     """The variables to evaluate and to sample with."""
-    return {"params": self.ema_params, **self.collections}
+    return {"params": self.ema_params, **of_model(self.collections)}
+
+
+def of_model(collections: Mapping[str, Any]) -> dict[str, Any]:
+  """The collections that the model reads: all but its adversary's."""
+  return {name: value for name, value in collections.items() if name != ADVERSARY}
 
 
 def ema(average: Any, params: Any, decay: float, step: jax.Array) -> Any:

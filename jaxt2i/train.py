@@ -18,10 +18,11 @@ from jaxt2i import summary
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
 from jaxt2i.metrics import Mean, Metric
+from jaxt2i.optim import descend
 from jaxt2i.sharding import replicated
 from jaxt2i.state import TrainState, ema
 from jaxt2i.tasks.base import Task
-from jaxt2i.types import Batch
+from jaxt2i.types import Batch, Key
 
 logger = logging.getLogger(__name__)
 
@@ -64,30 +65,48 @@ def make_train_step(
   """The jitted step: (state, batch) → (state, metrics). The given state's buffers are reused."""
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Metric]]:
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    key = step_key(seed, state)
 
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
       output = task.loss({"params": params, **state.collections}, batch, key, train=True)
       return output.loss, output
 
     gradients, output = jax.grad(loss_fn, has_aux=True)(state.params)
-    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of its count
-      updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    new_state = state.replace(
-      step=state.step + 1,
-      params=params,
-      ema_params=ema(state.ema_params, params, ema_decay, state.step),
-      collections={**state.collections, **output.updates},
-      opt_state=opt_state,
-    )
+    new_state = advance(state, optimizer, gradients, output.updates, ema_decay)
     gradient_norm = Mean.of(optax.tree.norm(gradients))
     return new_state, {**output.metrics, "gradient_norm": gradient_norm}
 
-  batch_sharding = NamedSharding(mesh, PartitionSpec("data"))
+  return jit_step(step, mesh)
+
+
+def step_key(seed: int, state: TrainState) -> Key:
+  """The key of the state's next step."""
+  return jax.random.fold_in(jax.random.key(seed), state.step)
+
+
+def advance(
+  state: TrainState,
+  optimizer: optax.GradientTransformation,
+  gradients: Any,
+  updates: Mapping[str, Any],
+  ema_decay: float,
+) -> TrainState:
+  """The state after a step, given the gradients of its params and new values of collections."""
+  params, opt_state = descend(optimizer, gradients, state.opt_state, state.params)
+  return state.replace(
+    step=state.step + 1,
+    params=params,
+    ema_params=ema(state.ema_params, params, ema_decay, state.step),
+    collections={**state.collections, **updates},
+    opt_state=opt_state,
+  )
+
+
+def jit_step(step: StepFn, mesh: Mesh) -> StepFn:
+  """Compiles a step: the batch cut over the mesh, the state on all of it and its buffers reused."""
   return jax.jit(
     step,
-    in_shardings=(replicated(mesh), batch_sharding),
+    in_shardings=(replicated(mesh), NamedSharding(mesh, PartitionSpec("data"))),
     out_shardings=replicated(mesh),
     donate_argnums=0,
   )
@@ -155,7 +174,7 @@ def _mean_over(window: list[Mapping[str, Metric]]) -> dict[str, float]:
 
 
 def _require_finite(step: int, scalars: Mapping[str, float]) -> None:
-  for name in ("loss", "gradient_norm"):  # the weights are no better than their gradients
+  for name in ("loss", "gradient_norm", "d_loss"):  # the weights are no better than their gradients
     value = scalars.get(name, 0.0)
     if math.isfinite(value):
       continue

@@ -46,7 +46,7 @@ LAYERS = (
   {"tasks"},
   {"pipeline"},
   {"evaluators", "analysis"},
-  {"train", "tokenized", "experiment", "evaluation", "quickstart"},
+  {"train", "adversarial", "tokenized", "experiment", "evaluation", "quickstart"},
   {"cli", "main", "study", "demo", "report"},
 )
 # Stricter than the layers: networks know no config, file or writer, and data knows no network.

@@ -362,6 +362,22 @@ def test_a_gradient_that_is_no_number_is_not_saved(tmp_path):
   assert np.isfinite(arrays["params"]["w"]).all()
 
 
+def test_a_discriminator_that_is_no_number_stops_the_run_before_it_teaches():
+  # While it warms up, nothing else of the run is touched by it.
+  plain = make_step()
+
+  def step(state, batch):
+    state, metrics = plain(state, batch)
+    broken = jnp.where(state.step >= 3, jnp.nan, 1.0)
+    return state, {**metrics, "d_loss": Mean.of(broken)}
+
+  notes = Notes()
+  arguments = {"evaluators": {}, "writer": Lines(), "checkpoints": notes}
+  with pytest.raises(UserError, match="The d_loss is nan at step 4"):
+    train(step, fresh(), batches(), **arguments, options=options())
+  assert notes.saved == []
+
+
 # --- options ---
 
 

@@ -31,6 +31,11 @@ class VQVAE(nn.Module):
   quantizer: Quantizer
   decoder: nn.Module
 
+  @property
+  def last_layer(self) -> tuple[str, ...]:
+    """Path of the kernel that makes the pixels: every decoder calls its last layer "stem"."""
+    return "decoder", "stem", "kernel"
+
   def setup(self) -> None:
     self.to_code = nn.Dense(self.quantizer.latent_dim)
 

@@ -13,6 +13,7 @@ class LossOutput(struct.PyTreeNode):
   loss: Any  # [] differentiated
   metrics: Any  # {name: metrics.Metric}; adds across batches and devices
   updates: Any  # {collection: new value}, of collections that are not trained by gradient
+  image: Any = None  # [B, H, W, 3] reconstruction, of tasks that make one; for an adversary
 
 
 @runtime_checkable

@@ -53,4 +53,9 @@ class TokenizerTask:
     # Codes used since the last log: an early warning; the evaluation counts over a whole split.
     tokens, codebook_size = output.quantized.tokens, self.model.quantizer.codebook_size
     metrics["window"] = CodeCounts.of(tokens, codebook_size)
-    return LossOutput(loss=loss.compute(), metrics=metrics, updates=jax.lax.stop_gradient(updates))
+    return LossOutput(
+      loss=loss.compute(),
+      metrics=metrics,
+      updates=jax.lax.stop_gradient(updates),
+      image=output.image,
+    )
