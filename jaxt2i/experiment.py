@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxt2i import checkpoints, data, modules
+from jaxt2i import checkpoints, data, modules, pretrained
 from jaxt2i import config as config_lib
 from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.records import Record, Source
@@ -26,7 +26,8 @@ from jaxt2i.errors import UsageError, UserError
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.reconstruction import Reconstruction
 from jaxt2i.evaluators.samples import Samples
-from jaxt2i.pipeline import TEXT_TOKENIZER_FILE, Pipeline
+from jaxt2i.models.perceptual import LEAST_SIDE
+from jaxt2i.pipeline import TEXT_TOKENIZER_FILE, Pipeline, tokenizer_variables
 from jaxt2i.state import TrainState
 from jaxt2i.tasks.base import Task
 from jaxt2i.tasks.prior import PriorTask
@@ -92,6 +93,11 @@ class TokenizerExperiment:
     self._row = AugmentedImage(_augmentation(config))
     model = modules.tokenizer(config["model"], config["data"]["image_size"])
     self.task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
+    if self.task.perceptual_weight and config["data"]["image_size"] < LEAST_SIDE:
+      raise UsageError(
+        f"config.data.image_size is {config['data']['image_size']}: must be at least {LEAST_SIDE} "
+        "for a perceptual loss, or set --config.loss.perceptual_weight=0."
+      )
 
   def example(self) -> Batch:
     """One black image."""
@@ -99,8 +105,10 @@ class TokenizerExperiment:
     return {"image": np.zeros((1, size, size, 3), np.uint8)}
 
   def frozen(self) -> Variables:
-    """Nothing."""
-    return {}
+    """The network of the perceptual loss, where there is one."""
+    if not self.task.perceptual_weight:
+      return {}
+    return {"features": pretrained.efficientnet_lite0()}
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Opens the splits."""
@@ -167,8 +175,7 @@ class PriorExperiment:
   def frozen(self) -> Variables:
     """The tokenizer: it rides in the prior's checkpoint."""
     _, arrays = checkpoints.read_arrays(self._tokenizer_workdir, ("ema_params", "collections"))
-    tokenizer = {"params": arrays["ema_params"], **arrays["collections"]}
-    return {"frozen": jax.tree.map(jnp.asarray, tokenizer)}
+    return {"frozen": jax.tree.map(jnp.asarray, tokenizer_variables(arrays))}
 
   def pipeline(self, state: TrainState) -> Pipeline:
     """The road with the weights of a state."""

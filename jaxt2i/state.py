@@ -19,7 +19,7 @@ class TrainState(struct.PyTreeNode):
   step: Any  # [] int32, steps taken
   params: Any  # differentiated
   ema_params: Any  # moving average of params; what evaluation and sampling use
-  collections: Any  # {name: ...} of other Flax collections: "codebook", "frozen"
+  collections: Any  # {name: ...} of other Flax collections: "codebook", "frozen", "features"
   opt_state: Any
 
   @classmethod

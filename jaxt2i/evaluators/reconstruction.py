@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxt2i import metrics
+from jaxt2i.evaluators.frechet import Moments, frechet_distance
 from jaxt2i.metrics import Mean
-from jaxt2i.models.vqvae import VQVAE
+from jaxt2i.models.efficientnet import HEAD
+from jaxt2i.models.perceptual import perceptual_distance, pooled_features
+from jaxt2i.models.vqvae import VQVAE, to_float
 from jaxt2i.types import Batch, Variables
 
 
@@ -21,21 +24,33 @@ class Reconstruction:
 
   `codebook_usage` is the share of codes that occur anywhere in the split, `perplexity` the exp
   of the entropy of their frequencies: both of the split's total counts, never a mean of batches.
+
+  Where the variables have a collection "features" (`jaxt2i.pretrained`) also `perceptual`, the
+  mean of `perceptual_distance` between the 8-bit images, and, if asked for, `rfd`: the Fréchet
+  distance of all reconstructions from the same images (see `frechet.protocol`).
   """
 
   model: VQVAE
   batches: Callable[[], Iterable[Batch]]  # image uint8 [B, H, W, 3], weight [B]
+  rfd: bool = False
 
   def __call__(self, variables: Variables) -> Mapping[str, float]:
     """Evaluates variables on the whole split."""
     totals: Mapping[str, Mean] = {}
     counts = np.zeros(self.model.quantizer.codebook_size, np.int64)
+    real = fake = Moments.empty(HEAD)
     for batch in self.batches():
-      means, hits = _evaluate(self.model, variables, batch["image"], batch["weight"])
+      image, weight = batch["image"], batch["weight"]
+      means, hits, decoded = _evaluate(self.model, variables, image, weight)
       totals = metrics.merge(totals, means)
       counts += np.asarray(hits, np.int64)
+      if self.rfd:
+        there = np.asarray(weight) > 0
+        real += Moments.of(np.asarray(_pooled(variables["features"], image))[there])
+        fake += Moments.of(np.asarray(_pooled(variables["features"], decoded))[there])
     return {
       **metrics.compute(totals),
+      **({"rfd": frechet_distance(real, fake)} if self.rfd else {}),
       "codebook_usage": metrics.usage(counts),
       "perplexity": metrics.perplexity(counts),
     }
@@ -44,7 +59,7 @@ class Reconstruction:
 @partial(jax.jit, static_argnums=0)
 def _evaluate(
   model: VQVAE, variables: Any, image: jax.Array, weight: jax.Array
-) -> tuple[Mapping[str, Mean], jax.Array]:
+) -> tuple[Mapping[str, Mean], jax.Array, jax.Array]:
   tokens: Any = model.apply(variables, image, method="encode")
   decoded: Any = model.apply(variables, tokens, method="decode")
   real, fake = image.astype(jnp.float32) / 255, decoded.astype(jnp.float32) / 255
@@ -54,4 +69,12 @@ def _evaluate(
     "psnr": Mean.of(metrics.psnr(real, fake), weight),
     "ssim": Mean.of(metrics.ssim(real, fake), weight),
   }
-  return means, counts
+  if "features" in variables:
+    distance = perceptual_distance(variables["features"], to_float(decoded), to_float(image))
+    means["perceptual"] = Mean.of(distance, weight)
+  return means, counts, decoded
+
+
+@jax.jit
+def _pooled(features: Any, image: jax.Array) -> jax.Array:
+  return pooled_features(features, to_float(image))

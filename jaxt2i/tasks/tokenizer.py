@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxt2i.errors import UsageError
 from jaxt2i.metrics import Mean
+from jaxt2i.models.perceptual import perceptual_distance
 from jaxt2i.models.vqvae import VQVAE, to_float
 from jaxt2i.tasks.base import LossOutput
 from jaxt2i.types import Batch, Key, Variables
@@ -21,10 +23,19 @@ class TokenizerTask:
   Attributes:
     model: the tokenizer.
     l1_weight: weight of the mean absolute error beside the mean squared one; both on [-1, 1].
+    perceptual_weight: weight of `perceptual_distance`; above 0 the variables hold its network's
+      parameters as the collection "features", which is not trained.
   """
 
   model: VQVAE
   l1_weight: float
+  perceptual_weight: float
+
+  def __post_init__(self) -> None:
+    if not self.perceptual_weight >= 0:
+      raise UsageError(
+        f"config.loss.perceptual_weight is {self.perceptual_weight}: must be 0 (off) or more."
+      )
 
   def init(self, key: Key, batch: Batch) -> Variables:
     """Fresh parameters, and the codebook where the quantizer has one."""
@@ -43,10 +54,16 @@ class TokenizerTask:
 
     # 1. Reconstruction: −log p(x | z_q) of a Gaussian and a Laplacian.
     reconstruction = mse + self.l1_weight * mae
+    metrics: dict[str, Any] = {"mse": Mean.of(mse, weight)}
+    if self.perceptual_weight:
+      # What the mean squared error forgives and people don't: blur (arXiv 1801.03924).
+      perceptual = perceptual_distance(variables["features"], output.image, x)  # [B]
+      reconstruction = reconstruction + self.perceptual_weight * perceptual
+      metrics["perceptual"] = Mean.of(perceptual, weight)
     # 2. and 3. What the quantizer adds: β‖z − sg(z_q)‖² under EMA, nothing under FSQ.
     loss = Mean.of(reconstruction + output.quantized.loss, weight)
 
-    metrics: dict[str, Any] = {"loss": loss, "mse": Mean.of(mse, weight)}
+    metrics["loss"] = loss
     metrics |= {name: Mean.of(value, weight) for name, value in output.quantized.losses.items()}
     # Codes used by this batch alone: an early warning; the evaluation counts over a whole split.
     hits = jnp.zeros(self.model.quantizer.codebook_size).at[output.quantized.tokens].set(1.0)

@@ -27,7 +27,7 @@ def model_of(quantizer):
 
 @functools.cache
 def task_of(quantizer, l1_weight=0.3):
-  task = TokenizerTask(model_of(quantizer), l1_weight)
+  task = TokenizerTask(model_of(quantizer), l1_weight, 0.0)
   variables = {"params": random_params(task.model, to_float(IMAGE), train=False)}
   if quantizer == "ema":
     count = 3 + normal(2, 12) ** 2
@@ -67,7 +67,7 @@ def terms(quantizer):
 
 def test_init_gives_the_codebook_where_there_is_one():
   for quantizer, expected in (("fsq", {"params"}), ("ema", {"params", "codebook"})):
-    task = TokenizerTask(model_of(quantizer), 0.1)
+    task = TokenizerTask(model_of(quantizer), 0.1, 0.0)
     shapes = jax.eval_shape(lambda task=task: task.init(KEY, {"image": np.asarray(IMAGE)}))
     assert set(shapes) == expected
     assert set(shapes["params"]) == {"encoder", "decoder", "to_code"}
