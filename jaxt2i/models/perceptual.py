@@ -15,57 +15,67 @@ from jaxt2i.types import Array
 # The last stages of strides 4, 8 and 16. Of pairs of changes with the same mean squared error, one
 # that people hardly mind (light, contrast, tint, a shift by one pixel) and one that they do (blur,
 # large pixels, noise), these rank 98 % rightly on photos of 64 pixels enlarged to `SIDE`; all five
-# strides 98 %, strides 2 or 32 alone 82 and 90 %. Without the enlarging these rank 94 % rightly.
+# strides 98 %, strides 2 or 32 alone 82 and 90 %. Without the enlarging these rank 94 % rightly:
+# the network was trained on photos of 224 pixels, and sees less in small ones.
 STAGES = (1, 2, 4)
-LEAST_SIDE = 32
 SIDE = 128
-# The network was trained on photos of 224 pixels, and sees less in small ones: nearest neighbours
-# by pooled features are of one class for 36 % of Tiny ImageNet's photos at their 64 pixels (50
-# classes of 24), 55 % at 128, 62 % at 224.
-POOLED_SIDE = 224
+LEAST_SIDE = 32
+POOLED = 112  # features that are pooled: those of the last of STAGES
 
 
-def perceptual_distance(
-  features: Any, a: Float[Array, "B H W 3"], b: Float[Array, "B H W 3"]
-) -> Float[Array, "B"]:
-  """Mean squared difference of unit-length features over positions, summed over `STAGES`.
+def image_features(features: Any, image: Float[Array, "B H W 3"]) -> list[Array]:
+  """Features `[B, h, w, C]` of images in [-1, 1] after each of `STAGES`.
 
   Images whose shorter side is under `SIDE` are first enlarged to it (bilinear); larger ones are
   looked at as they are.
 
   Args:
     features: parameters of `EfficientNetLite0`.
-    a: images in [-1, 1].
-    b: other images, as large.
-
-  Returns:
-    0 (the same) to 12 (4 a stage: opposite features everywhere).
+    image: to look at.
 
   Raises:
     ValueError: images under 32 pixels a side.
   """
-  size = a.shape[1:3]
+  size = image.shape[1:3]
   if min(size) < LEAST_SIDE:
     raise ValueError(f"images of {size[0]}x{size[1]}, expected at least {LEAST_SIDE} pixels a side")
   if min(size) < SIDE:
-    a, b = resize(a, SIDE), resize(b, SIDE)
-  of_a, of_b = (_unit_features(features, image) for image in (a, b))
+    image = resize(image, SIDE)
+  found: Any = EfficientNetLite0().apply({"params": features}, image)
+  return [found.stages[i] for i in STAGES]
+
+
+def distance(a: list[Array], b: list[Array]) -> Float[Array, "B"]:
+  """Mean squared difference of unit-length features over positions, summed over stages.
+
+  Args:
+    a: of `image_features`.
+    b: of other images, as large.
+
+  Returns:
+    0 (the same) to 12 (4 a stage: opposite features everywhere).
+  """
   distances = [
-    jnp.mean(jnp.sum(jnp.square(x - y), axis=-1), axis=(1, 2))
-    for x, y in zip(of_a, of_b, strict=True)
+    jnp.mean(jnp.sum(jnp.square(_unit(x) - _unit(y)), axis=-1), axis=(1, 2))
+    for x, y in zip(a, b, strict=True)
   ]
   return jnp.sum(jnp.stack(distances), axis=0)
 
 
-def pooled_features(features: Any, image: Float[Array, "B H W 3"]) -> Float[Array, "B 1280"]:
-  """Features of whole images in [-1, 1], resized to 224 pixels (bilinear), to compare sets by.
+def perceptual_distance(
+  features: Any, a: Float[Array, "B H W 3"], b: Float[Array, "B H W 3"]
+) -> Float[Array, "B"]:
+  """`distance` of the `image_features` of two batches of images in [-1, 1]; errors as there."""
+  return distance(image_features(features, a), image_features(features, b))
 
-  Args:
-    features: parameters of `EfficientNetLite0`.
-    image: of any size.
+
+def pooled(features: list[Array]) -> Float[Array, "B 112"]:
+  """One vector an image, to compare sets by: the mean over positions of the last stage.
+
+  Not the 1,280 features before the classifier: a covariance of so many wants ten thousands of
+  images (see `jaxt2i.evaluators.frechet`).
   """
-  found: Any = EfficientNetLite0().apply({"params": features}, resize(image, POOLED_SIDE))
-  return found.pooled
+  return jnp.mean(features[-1], axis=(1, 2))
 
 
 def resize(image: Float[Array, "B H W 3"], side: int) -> Float[Array, "B h w 3"]:
@@ -74,11 +84,6 @@ def resize(image: Float[Array, "B H W 3"], side: int) -> Float[Array, "B h w 3"]
   scale = side / min(height, width)
   shape = (b, round(scale * height), round(scale * width), c)
   return jax.image.resize(image, shape, "bilinear")
-
-
-def _unit_features(features: Any, image: Float[Array, "B H W 3"]) -> list[Array]:
-  found: Any = EfficientNetLite0().apply({"params": features}, image)
-  return [_unit(found.stages[i]) for i in STAGES]
 
 
 def _unit(x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:

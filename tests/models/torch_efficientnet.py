@@ -43,6 +43,7 @@ def features(weights: Mapping[str, Tensor], x: Tensor) -> list[Tensor]:
     mean, var = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
     return F.batch_norm(x, mean, var, weights[f"{name}.weight"], weights[f"{name}.bias"], eps=1e-3)
 
+  x = (127.5 * (x + 1) - 127) / 128
   x = F.relu6(norm(_conv(x, weights["_conv_stem.weight"], 2), "_bn0"))
   found, block = [x], 0
   for repeats, _, first_stride in STAGES:
