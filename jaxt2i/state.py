@@ -10,7 +10,8 @@ from flax import struct
 
 from jaxt2i.types import Variables
 
-ADVERSARY = "adversary"  # the collection of what trains against the model, and is no part of it
+# Collections of what is no part of the model: what trains against it, what its loss looks through.
+ADVERSARY, FEATURES = "adversary", "features"
 
 
 class TrainState(struct.PyTreeNode):
@@ -22,7 +23,7 @@ class TrainState(struct.PyTreeNode):
   step: Any  # [] int32, steps taken
   params: Any  # differentiated
   ema_params: Any  # moving average of params; what evaluation and sampling use
-  collections: Any  # {name: ...} of other Flax collections: "codebook", "frozen", "adversary"
+  collections: Any  # {name: ...} of others: "codebook", "frozen", ADVERSARY, FEATURES
   opt_state: Any
 
   @classmethod
@@ -41,12 +42,13 @@ class TrainState(struct.PyTreeNode):
   @property
   def ema_variables(self) -> Variables:
     """The variables to evaluate and to sample with."""
-    return {"params": self.ema_params, **of_model(self.collections)}
+    kept = {name: value for name, value in self.collections.items() if name != ADVERSARY}
+    return {"params": self.ema_params, **kept}
 
 
 def of_model(collections: Mapping[str, Any]) -> dict[str, Any]:
-  """The collections that the model reads: all but its adversary's."""
-  return {name: value for name, value in collections.items() if name != ADVERSARY}
+  """The collections that the model itself reads, not what only its loss does."""
+  return {name: x for name, x in collections.items() if name not in (ADVERSARY, FEATURES)}
 
 
 def ema(average: Any, params: Any, decay: float, step: jax.Array) -> Any:

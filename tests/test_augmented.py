@@ -14,6 +14,7 @@ from jaxt2i.data.augment import flipped
 from jaxt2i.data.mirror import mirrored
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.errors import UsageError, UserError
+from jaxt2i.experiment.prior import log_unknown_words
 from jaxt2i.state import TrainState
 from tests.runs import PRIOR, config, metrics_of, train
 
@@ -80,7 +81,7 @@ def test_unknown_words_are_counted(caplog):
   val = experiment.Tokenized(captions, np.zeros((2, 1, 1), np.int32))
   caplog.set_level(logging.INFO, "jaxt2i.experiment")
   logging.getLogger("jaxt2i").propagate = True
-  experiment._log_unknown_words(text_tokenizer, val)
+  log_unknown_words(text_tokenizer, val)
   assert caplog.messages == [
     "val captions: 12 of 15 distinct words are unknown: b, c, d, e, f, g, h, hen, i, j, ..."
   ]

@@ -286,6 +286,11 @@ def test_empty_words_are_no_words():
     ({"model.network.blocks": 1.5}, "config.model.network.blocks is 1.5: must be int"),
     ({"model.network.channels": ("a",)}, "config.model.network.channels[0] is 'a': must be int"),
     ({"loss.l1_weight": "much"}, "config.loss.l1_weight is 'much': must be float"),
+    ({"loss.perceptual_weight": -0.1}, "config.loss.perceptual_weight is -0.1: must be 0 (off) or"),
+    (
+      {"loss.perceptual_weight": 0.1, "data.image_size": 24},
+      "config.data.image_size is 24: must be at least 32 for a perceptual loss",
+    ),
   ],
 )
 def test_options_that_cannot_work_are_named(changes, message):

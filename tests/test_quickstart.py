@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from jaxt2i import cli, config, environment, experiment, quickstart
+from jaxt2i import cli, config, environment, quickstart
 from jaxt2i.errors import UserError
 from jaxt2i.quickstart import recipe_for
 from jaxt2i.train import LoopOptions
@@ -154,7 +154,6 @@ def test_prompts_fit_into_the_text_tokenizer(data):
 @pytest.mark.slow
 def test_the_whole_road(tmp_path, monkeypatch):
   # The real commands, a few steps each: about three minutes on two cores.
-  assert experiment.EVAL_BATCH
   quickstart.quickstart("shapes", 0.1, tmp_path)
   assert (tmp_path / "pictures" / "grid.png").exists()
   results = json.loads((tmp_path / "prior" / "eval" / "compositional.json").read_text())

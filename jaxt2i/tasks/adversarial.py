@@ -18,7 +18,7 @@ from jaxt2i.models.diffaugment import DiffAugment
 from jaxt2i.models.discriminator import Discriminator
 from jaxt2i.models.vqvae import VQVAE, to_float
 from jaxt2i.optim import descend
-from jaxt2i.state import ADVERSARY, of_model
+from jaxt2i.state import ADVERSARY
 from jaxt2i.tasks.base import LossOutput
 from jaxt2i.tasks.tokenizer import TokenizerTask
 from jaxt2i.types import Array, Batch, Key, Variables
@@ -96,7 +96,7 @@ class AdversarialTask:
 
   def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
     """The tokenizer's loss, without the adversarial term."""
-    return self.tokenizer.loss(of_model(variables), batch, key, train=train)
+    return self.tokenizer.loss(variables, batch, key, train=train)
 
   def adaptive_weight(self, of_loss: Any, of_adversarial: Any) -> Float[Array, ""]:
     """λ from two gradients of the tokenizer's parameters."""

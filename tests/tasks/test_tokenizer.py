@@ -1,5 +1,6 @@
 """The tokenizer's loss by hand from the network's outputs; what it updates and what it does not."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 
 from jaxt2i import metrics
+from jaxt2i.errors import UsageError
 from jaxt2i.models.autoencoders import ViTDecoder, ViTEncoder
+from jaxt2i.models.perceptual import perceptual_distance
 from jaxt2i.models.quantizers import FSQ, EMAQuantizer
 from jaxt2i.models.vqvae import VQVAE, to_float
 from jaxt2i.tasks.tokenizer import TokenizerTask
 from tests.arrays import integers, normal, random_params
+from tests.features import features
 
 SIZE, BETA = 8, 0.7
 QUANTIZERS = {"fsq": FSQ((5, 4, 3)), "ema": EMAQuantizer(12, 3, BETA, 0.9, 0.01)}
@@ -27,7 +31,7 @@ def model_of(quantizer):
 
 @functools.cache
 def task_of(quantizer, l1_weight=0.3):
-  task = TokenizerTask(model_of(quantizer), l1_weight)
+  task = TokenizerTask(model_of(quantizer), l1_weight, 0.0)
   variables = {"params": random_params(task.model, to_float(IMAGE), train=False)}
   if quantizer == "ema":
     count = 3 + normal(2, 12) ** 2
@@ -67,7 +71,7 @@ def terms(quantizer):
 
 def test_init_gives_the_codebook_where_there_is_one():
   for quantizer, expected in (("fsq", {"params"}), ("ema", {"params", "codebook"})):
-    task = TokenizerTask(model_of(quantizer), 0.1)
+    task = TokenizerTask(model_of(quantizer), 0.1, 0.0)
     shapes = jax.eval_shape(lambda task=task: task.init(KEY, {"image": np.asarray(IMAGE)}))
     assert set(shapes) == expected
     assert set(shapes["params"]) == {"encoder", "decoder", "to_code"}
@@ -199,3 +203,42 @@ def test_commitment_reaches_the_encoder_scaled_by_its_weight_and_never_the_decod
       if part != "decoder":
         assert np.abs(commitment).max() > 1e-6
       np.testing.assert_allclose(loss, mse + BETA * commitment, atol=1e-5)
+
+
+# --- perceptual loss ---
+
+
+@functools.cache
+def perceptual_case():
+  """A task with a perceptual loss, its variables with the features, images that it can see."""
+  task = TokenizerTask(model_of("ema"), 0.3, 0.25)
+  image = integers(3, 0, 256, 2, 32, 32, 3).astype(jnp.uint8)
+  params = random_params(task.model, to_float(image), train=False)
+  count = jnp.ones(12)
+  codebook = {"quantizer": {"codes": normal(1, 12, 3), "count": count, "total": normal(1, 12, 3)}}
+  return task, {"params": params, "codebook": codebook, "features": features()}, image
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 3.0)])
+def test_perceptual_distance_of_the_reconstruction_is_added_with_its_weight(weights):
+  task, variables, image = perceptual_case()
+  without = {name: value for name, value in variables.items() if name != "features"}
+  batch = {"image": image, "weight": jnp.array(weights)}
+  plain = loss_of(dataclasses.replace(task, perceptual_weight=0.0), without, batch)
+  out = loss_of(task, variables, batch)
+  made = task.model.apply(
+    variables, to_float(image), train=True, rngs={"codebook": KEY}, mutable=["codebook"]
+  )[0].image
+  distances = jax.jit(perceptual_distance)(features(), made, to_float(image))
+  expected = np.average(np.asarray(distances), weights=weights)
+  assert expected > 0.1
+  np.testing.assert_allclose(out.loss - plain.loss, 0.25 * expected, rtol=1e-3)
+  np.testing.assert_allclose(metrics.compute(out.metrics)["perceptual"], expected, rtol=1e-4)
+  assert "perceptual" not in plain.metrics
+  assert set(out.updates) == {"codebook"}
+
+
+@pytest.mark.parametrize("weight", [-0.5, float("nan")])
+def test_a_perceptual_weight_without_meaning_is_refused(weight):
+  with pytest.raises(UsageError, match=r"perceptual_weight is .*: must be 0 \(off\) or more"):
+    TokenizerTask(model_of("fsq"), 0.1, weight)

@@ -1,0 +1,76 @@
+"""The Fréchet distance of two sets of features, each taken for a Gaussian (arXiv 1706.08500).
+
+With EfficientNet-Lite0's features this is no FID, whose Inception network, image size and 50,000
+images are part of its name: values compare within one protocol, and with nothing published.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from jaxt2i import pretrained
+from jaxt2i.models.perceptual import POOLED, SIDE
+
+# Of blurred photos of 64 pixels, the distance of 256 images from themselves before is 8 % more than
+# that of 2,048 with the 112 features used here, with the network's last 1,280 it is 2.7 times as
+# much. Compare only values of equally many images all the same.
+LEAST_IMAGES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+  """Sums over features, in float64; `a + b` is of the images of both."""
+
+  count: int
+  total: Float64[np.ndarray, " D"]
+  products: Float64[np.ndarray, "D D"]  # sum of x xᵀ
+
+  @classmethod
+  def empty(cls, size: int) -> "Moments":
+    """Of no images, with D features."""
+    return cls(0, np.zeros(size), np.zeros((size, size)))
+
+  @classmethod
+  def of(cls, features: Float[np.ndarray, "N D"]) -> "Moments":
+    """Of N images."""
+    x = np.asarray(features, np.float64)
+    return cls(len(x), x.sum(axis=0), x.T @ x)
+
+  def __add__(self, other: "Moments") -> "Moments":
+    return Moments(
+      self.count + other.count, self.total + other.total, self.products + other.products
+    )
+
+  @property
+  def mean(self) -> Float64[np.ndarray, " D"]:
+    """The mean."""
+    return self.total / self.count
+
+  @property
+  def covariance(self) -> Float64[np.ndarray, "D D"]:
+    """The covariance, unbiased (divided by N − 1); of 2 images at least."""
+    return (self.products - np.outer(self.total, self.mean)) / (self.count - 1)
+
+
+def frechet_distance(a: Moments, b: Moments) -> float:
+  """‖μa − μb‖² + tr(Σa + Σb − 2 (Σa Σb)^½), squared as FID is; 0 or more.
+
+  (Σa Σb)^½ has the trace of (Σa^½ Σb Σa^½)^½, whose eigenvalues a symmetric solver finds, however
+  near to singular the covariances are.
+  """
+  gap = a.mean - b.mean
+  of_a, of_b = a.covariance, b.covariance
+  values, vectors = np.linalg.eigh(of_a)
+  root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+  shared = np.sqrt(np.linalg.eigvalsh(root @ of_b @ root).clip(0)).sum()
+  return max(0.0, float(gap @ gap + np.trace(of_a) + np.trace(of_b) - 2 * shared))
+
+
+def protocol(count: int) -> str:
+  """What must be said beside an rFD."""
+  return (
+    f"EfficientNet-Lite0 (ImageNet, sha256 {pretrained.SHA256[:12]}), mean of {POOLED} features "
+    f"of stride 16; images under {SIDE} pixels enlarged to that, bilinear; {count} 8-bit "
+    "reconstructions against the same images of the same split"
+  )

@@ -1,0 +1,62 @@
+"""A config made concrete: the task, its data, its evaluators."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import optax
+from jax.sharding import Mesh
+
+from jaxt2i.adversarial import make_adversarial_step
+from jaxt2i.errors import UsageError
+from jaxt2i.experiment.parts import Running
+from jaxt2i.experiment.prior import PriorExperiment
+from jaxt2i.experiment.tokenizer import TokenizerExperiment
+from jaxt2i.state import TrainState
+from jaxt2i.tasks.adversarial import AdversarialTask
+from jaxt2i.tasks.base import Task
+from jaxt2i.train import StepFn, make_train_step
+from jaxt2i.types import Batch, Variables
+
+
+@runtime_checkable
+class Experiment(Protocol):
+  """What `main` needs to know of an experiment."""
+
+  config: Mapping[str, Any]  # resolved: with all that loading the run will need
+  task: Task
+
+  def example(self) -> Batch:
+    """A batch of the right shapes; its values mean nothing."""
+    ...
+
+  def frozen(self) -> Variables:
+    """Collections that come from elsewhere and never change."""
+    ...
+
+  def start(self, state: TrainState, workdir: Path) -> "Running":
+    """Loads what training needs, for a fresh or a restored state."""
+    ...
+
+
+def make(config: Mapping[str, Any]) -> Experiment:
+  """The experiment of a config.
+
+  Raises:
+    UsageError: for a task that does not exist, or options that cannot work.
+  """
+  experiments: Mapping[str, Any] = {
+    "tokenizer": TokenizerExperiment,
+    "prior": PriorExperiment,
+  }
+  if config["task"] not in experiments:
+    raise UsageError(f"config.task is {config['task']!r}: must be 'tokenizer' or 'prior'.")
+  return experiments[config["task"]](config)
+
+
+def make_step(what: Experiment, optimizer: optax.GradientTransformation, mesh: Mesh) -> StepFn:
+  """The training step of an experiment."""
+  options: Any = {key: what.config[key] for key in ("ema_decay", "seed")} | {"mesh": mesh}
+  if isinstance(what.task, AdversarialTask):
+    return make_adversarial_step(what.task, optimizer, **options)
+  return make_train_step(what.task, optimizer, **options)

@@ -1,0 +1,49 @@
+"""What all experiments are made of."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jaxt2i import config as config_lib
+from jaxt2i import data
+from jaxt2i.data.augment import Augmentation
+from jaxt2i.data.records import Source
+from jaxt2i.errors import UsageError, UserError
+from jaxt2i.train import Evaluator
+from jaxt2i.types import Batch
+
+EVAL_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+  """Data and evaluators of an experiment under way."""
+
+  batches: Callable[[int], Iterator[Batch]]  # step → batches from that step on
+  evaluators: Mapping[str, Evaluator]
+
+
+def augmentation(config: Mapping[str, Any]) -> Augmentation:
+  augmentation = config_lib.build(Augmentation, config["augment"], "config.augment")
+  size = config["data"]["image_size"]
+  if augmentation.crop >= size:
+    raise UsageError(
+      f"config.augment.crop is {augmentation.crop}: must be less than the image's {size} pixels."
+    )
+  return augmentation
+
+
+def splits(options: Mapping[str, Any]) -> tuple[Source, Source]:
+  """Training and validation. UserError if either has no images: late is too late to say so."""
+  train, val = data.load("train", **options), data.load("val", **options)
+  for name, source in (("train", train), ("val", val)):
+    if not len(source):
+      raise UserError(
+        f"the split {name!r} of the data {options['name']!r} has no images: take more data, or "
+        "another config.data.protocol."
+      )
+  return train, val
+
+
+def identity(source: Source) -> dict[str, str]:
+  return {"attribution": source.attribution, "data_fingerprint": source.fingerprint}
