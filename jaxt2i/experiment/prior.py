@@ -126,6 +126,7 @@ class PriorExperiment:
 
 
 def log_unknown_words(text_tokenizer: TextTokenizer, val: Tokenized) -> None:
+  """One line on the words of validation captions that a prior cannot tell apart."""
   unknown, count = text_tokenizer.unknown_among(c for captions in val.captions for c in captions)
   if unknown:
     more = ", ..." if len(unknown) > 10 else ""
