@@ -108,7 +108,7 @@ class TokenizerExperiment:
     """The network of the perceptual loss, where there is one."""
     if not self.task.perceptual_weight:
       return {}
-    return {"features": pretrained.efficientnet_lite0()}
+    return {"features": jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())}
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Opens the splits."""
