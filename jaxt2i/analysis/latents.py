@@ -10,6 +10,7 @@ from jaxtyping import Float32, Float64, Int, Int32, Int64, UInt8
 
 from jaxt2i import metrics
 from jaxt2i.data.records import Source
+from jaxt2i.errors import UserError
 from jaxt2i.pipeline import IMAGE_CHUNK, Pipeline
 
 
@@ -53,8 +54,19 @@ def collect(pipeline: Pipeline, source: Source) -> Collected:
 
 
 def codebook_size(pipeline: Pipeline) -> int:
-  """K, the number of codes."""
-  return int(pipeline.tokenizer.quantizer.codebook_size)
+  """K, the number of codes.
+
+  Raises:
+    UserError: several tokens stand for a position, so a code alone has no picture.
+  """
+  quantizer = pipeline.tokenizer.quantizer
+  if quantizer.tokens_per_position > 1:
+    raise UserError(
+      f"this tokenizer has {quantizer.tokens_per_position} tokens a position, whose codes are "
+      "added: the codebook can only be looked at of tokenizers with one, such as "
+      "configs/vqvae.py:ema."
+    )
+  return int(quantizer.codebook_size)
 
 
 def count(tokens: Int[np.ndarray, "..."], codebook_size: int) -> Int64[np.ndarray, "K"]:

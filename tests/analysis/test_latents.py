@@ -1,5 +1,6 @@
 """The latent space as numbers: against brute force, closed forms and the pipeline itself."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from jaxt2i import data, pipeline
 from jaxt2i.analysis import latents
 from jaxt2i.data.records import Record
+from jaxt2i.errors import UserError
 from jaxt2i.modules import tokenizer
 from tests import runs
 
@@ -98,6 +100,13 @@ def test_codes_of_fsq_are_all_combinations_of_levels():
   assert codes.shape == (latents.codebook_size(pipe), 4) == (1000, 4)
   assert len(np.unique(codes, axis=0)) == 1000
   assert [len(np.unique(values)) for values in codes.T] == [8, 5, 5, 5]
+
+
+def test_codes_that_are_added_up_have_no_pictures_of_their_own(tokenizer_pipeline):
+  residual = tokenizer(runs.config("vqvae:residual,tiny")["model"], 64)
+  road = dataclasses.replace(tokenizer_pipeline, tokenizer=residual)
+  with pytest.raises(UserError, match="2 tokens a position, whose codes are added"):
+    latents.codes(road)
 
 
 def test_atlas_is_the_middle_of_a_grid_of_one_code(tokenizer_pipeline):
