@@ -24,7 +24,7 @@ COLUMNS = (
   ("parameters", "parameters (M)", "{:.2f}", 1e-6),
   ("step_ms", "step (ms)", "{:.0f}", 1.0),
 )
-_INK, _ACCENT = "#333333", "#2b6cb0"
+_INK, _MARKERS = "#333333", "os^D"
 
 Row = Mapping[str, Any]
 
@@ -94,24 +94,26 @@ def latex(summary: Sequence[Row]) -> str:
 
 def frontier(summary: Sequence[Row]) -> Figure:
   """Left: PSNR by bits of an image. Right: PSNR by the bits that a small prior needs for one."""
-  figure = Figure(figsize=(12, 4.8), layout="constrained")
+  figure = Figure(figsize=(12.5, 4.8), layout="constrained")
   axes = figure.subplots(1, 2, sharey=True)
   titles = {
     "bits": "tokens × log2(codes): what the tokens can hold",
     "prior_bits": "what a small prior needs for them (NLL of validation)",
   }
   for ax, (key, label) in zip(axes, titles.items(), strict=True):
-    for row in summary:
+    for number, row in enumerate(summary):
       if key not in row or "psnr" not in row:
         continue
       (x, x_sd), (y, y_sd) = row[key], row["psnr"]
-      ax.errorbar(x, y, y_sd, x_sd, fmt="o", color=_ACCENT, capsize=2)
-      ax.annotate(row["variant"], (x, y), (5, 4), textcoords="offset points", fontsize=8)
+      style = {"marker": _MARKERS[number // 10 % len(_MARKERS)], "color": f"C{number % 10}"}
+      ax.errorbar(x, y, y_sd, x_sd, capsize=2, linestyle="", label=row["variant"], **style)
     ax.set_xlabel(f"bits an image: {label}", color=_INK)
     ax.grid(alpha=0.3)
     ax.margins(0.12)
   axes[0].set_ylabel("PSNR of reconstructions (dB)", color=_INK)
-  figure.suptitle("Better reconstructions, harder to model: mean and sd over seeds")
+  # A legend, for labels beside the points of a matched bench would cover each other.
+  figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+  figure.suptitle("Reconstruction against what a prior must model: mean and sd over seeds")
   return figure
 
 

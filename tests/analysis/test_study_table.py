@@ -56,5 +56,5 @@ def test_files_read_back(tmp_path):
 def test_the_figure_has_a_point_a_variant_on_both_sides():
   figure = study_table.frontier(study_table.summarise(ROWS))
   for ax in figure.axes:
-    assert [text.get_text() for text in ax.texts] == ["fsq_1", "ema"]
-    assert len(ax.containers) == 2
+    assert [bars.get_label() for bars in ax.containers] == ["fsq_1", "ema"]
+  assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fsq_1", "ema"]
