@@ -1,5 +1,6 @@
 """Config sections to modules. Sections hold data only, so a run's config can be read back."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,7 +80,11 @@ def quantizer(section: Mapping[str, Any], where: str) -> Quantizer:
   options, extra = _without_name(section), {}
   if "inner" in options:
     extra["inner"] = quantizer(options.pop("inner"), f"{where}.inner")
-  return config_lib.build(_named(QUANTIZERS, section, where), options, where, **extra)
+  try:
+    return config_lib.build(_named(QUANTIZERS, section, where), options, where, **extra)
+  except UsageError as error:
+    # Networks know what their options may be, not where a config has them.
+    raise UsageError(re.sub(r"^quantizer\b", where, str(error))) from error
 
 
 def grid(model: VQVAE, image_size: int) -> tuple[int, int]:

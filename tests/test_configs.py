@@ -281,6 +281,25 @@ def test_empty_words_are_no_words():
     ({"model.network.blocks": 0}, "config.model.network.blocks is 0: must be 1 or more."),
     ({"model.network.stem": 0}, "config.model.network.stem is 0: must be 1 or more."),
     ({"model.network.channels": (8,) * 4, "data.image_size": 48}, "48: must be a multiple of 32"),
+    ({"model.quantizer.levels": (1, 5)}, "config.model.quantizer.levels is (1, 5): must be one"),
+    (
+      {"model.quantizer": {"name": "residual", "depth": 2}},
+      "config.model.quantizer lacks inner.",
+    ),
+    (
+      {
+        "model.quantizer": {
+          "name": "residual",
+          "depth": 2,
+          "inner": {"name": "fsq", "levels": (5,)},
+        }
+      },
+      "config.model.quantizer.inner of a residual quantizer must be 'vq' or 'ema'",
+    ),
+    (
+      {"model.quantizer": {"name": "bsq", "codebook_size": 1000}},
+      "config.model.quantizer lacks entropy_weight, entropy_temperature.",
+    ),
     ({"model.quantizer.name": "vqs"}, "config.model.quantizer.name is 'vqs': must be one of 'fsq'"),
     ({"model.network.name": "vit"}, "config.model.network.blocks is not an option"),
     ({"model.network.blocks": 1.5}, "config.model.network.blocks is 1.5: must be int"),
