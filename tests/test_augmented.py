@@ -16,6 +16,7 @@ from jaxt2i.data.text import TextTokenizer
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.experiment.prior import log_unknown_words
 from jaxt2i.state import TrainState
+from jaxt2i.tokenized import Tokenized
 from tests.runs import PRIOR, config, metrics_of, train
 
 TOKENIZER = "vqvae:fsq,vit,shapes,tiny"
@@ -78,7 +79,7 @@ def test_two_steps_of_a_prior_with_flips(tokenizer_run, tmp_path, caplog):
 def test_unknown_words_are_counted(caplog):
   text_tokenizer = TextTokenizer.train(["a red goat"], vocab_size=20, max_length=8)
   captions = (("a goat", "a red hen"), (" ".join("bcdefghijkl"),))
-  val = experiment.Tokenized(captions, np.zeros((2, 1, 1), np.int32))
+  val = Tokenized(captions, np.zeros((2, 1, 1), np.int32))
   caplog.set_level(logging.INFO, "jaxt2i.experiment")
   logging.getLogger("jaxt2i").propagate = True
   log_unknown_words(text_tokenizer, val)
@@ -90,7 +91,7 @@ def test_unknown_words_are_counted(caplog):
 def test_tokens_and_caption_of_a_prior_are_flipped_together(tokenizer_run, clear_pipeline):
   what = experiment.make(config(PRIOR, tokenizer=str(tokenizer_run)))
   source = what._train
-  part = experiment.Tokenized.of(source, clear_pipeline, at_most=8, flip=True)
+  part = Tokenized.of(source, clear_pipeline, at_most=8, flip=True)
   images = np.stack([source[i].image for i in range(8)])
   np.testing.assert_array_equal(part.flipped_tokens, clear_pipeline.encode(flipped(images)))
   captions, tokens, flipped_tokens = part[3]
@@ -100,7 +101,7 @@ def test_tokens_and_caption_of_a_prior_are_flipped_together(tokenizer_run, clear
   # Scenes of this data are told so that every one of them can be mirrored.
   assert all(mirrored(caption) is not None for caption in captions)
   assert part.first(2).flipped_tokens is None
-  assert experiment.Tokenized.of(source, clear_pipeline, at_most=1)[0][2] is None
+  assert Tokenized.of(source, clear_pipeline, at_most=1)[0][2] is None
 
 
 @pytest.mark.parametrize(

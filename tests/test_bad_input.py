@@ -96,7 +96,7 @@ def test_config_and_workdir_are_needed(main_command, capsys, arguments):
     ("data.num_train=0", 1, ["num_train=0"]),
     ("data.name=shape", 1, ["'shape'", "did you mean 'shapes'?"]),
     ("model.network.heads=3", 2, ["heads", "3"]),
-    ("model.network.name=unet", 2, ["'unet'", "'conv', 'vit'"]),
+    ("model.network.name=unet", 2, ["'unet'", "'conv', 'vqgan', 'vit'"]),
   ],
 )
 def test_values_that_cannot_work(refused, argument, code, words, monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxt2i
-from jaxt2i import experiment
+from jaxt2i import experiment, pretrained
 from jaxt2i.checkpoints import read_arrays
 from tests.features import features
 from tests.runs import config, metrics_of, train
@@ -36,5 +36,5 @@ def test_what_uses_the_tokenizer_does_without_it(run):
 
 
 def test_with_weight_0_nothing_is_loaded(monkeypatch):
-  monkeypatch.setattr(experiment.pretrained, "efficientnet_lite0", None)
+  monkeypatch.setattr(pretrained, "efficientnet_lite0", None)
   assert experiment.make(config("vqvae:shapes,tiny")).frozen() == {}

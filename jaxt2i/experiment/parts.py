@@ -24,13 +24,14 @@ class Running:
 
 
 def augmentation(config: Mapping[str, Any]) -> Augmentation:
-  augmentation = config_lib.build(Augmentation, config["augment"], "config.augment")
+  """Random changes of training images. UsageError if they leave nothing of an image."""
+  built = config_lib.build(Augmentation, config["augment"], "config.augment")
   size = config["data"]["image_size"]
-  if augmentation.crop >= size:
+  if built.crop >= size:
     raise UsageError(
-      f"config.augment.crop is {augmentation.crop}: must be less than the image's {size} pixels."
+      f"config.augment.crop is {built.crop}: must be less than the image's {size} pixels."
     )
-  return augmentation
+  return built
 
 
 def splits(options: Mapping[str, Any]) -> tuple[Source, Source]:
@@ -46,4 +47,5 @@ def splits(options: Mapping[str, Any]) -> tuple[Source, Source]:
 
 
 def identity(source: Source) -> dict[str, str]:
+  """What a run's config keeps of its data: whose it is, and that it is this."""
   return {"attribution": source.attribution, "data_fingerprint": source.fingerprint}

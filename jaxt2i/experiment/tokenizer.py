@@ -61,14 +61,10 @@ class TokenizerExperiment:
     return {FEATURES: jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())}
 
   def start(self, state: TrainState, workdir: Path) -> Running:
-    """Opens the splits; warns of tokens that no prior could learn from so few images."""
-    h, w = modules.grid(self.task.model, self.config["data"]["image_size"])
-    codebook_size = self.task.model.quantizer.codebook_size
-    if warning := entropy_cliff(h * w, codebook_size, len(self._train)):
-      logger.warning("%s", warning)
+    """Opens the splits."""
 
     def batches(step: int) -> Iterator[Batch]:
-      return train_stream(
+      stream = train_stream(
         self._train,
         self._row,
         batch_size=self.config["batch_size"],
@@ -76,6 +72,8 @@ class TokenizerExperiment:
         start_step=step,
         num_workers=self.config["num_workers"],
       )
+      self._warn_of_too_many_bits()  # once nothing is left that could be refused
+      return stream
 
     evaluate = Reconstruction(
       self.task.model, lambda: eval_stream(self._val, image_row, batch_size=EVAL_BATCH)
@@ -93,3 +91,9 @@ class TokenizerExperiment:
       batches,
       {"val": val, "samples": lambda state: pairs(state.ema_variables, int(state.step))},
     )
+
+  def _warn_of_too_many_bits(self) -> None:
+    h, w = modules.grid(self.task.model, self.config["data"]["image_size"])
+    codebook_size = self.task.model.quantizer.codebook_size
+    if warning := entropy_cliff(h * w, codebook_size, len(self._train)):
+      logger.warning("%s", warning)
