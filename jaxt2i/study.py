@@ -21,7 +21,7 @@ from jaxt2i.evaluation import evaluate
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.sharding import make_mesh, replicated
 from jaxt2i.state import TrainState
-from jaxt2i.train import LoopOptions, make_train_step
+from jaxt2i.train import LoopOptions
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def _measure(config: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
     loop.num_steps
   )
   mesh = make_mesh(config["batch_size"])
-  step = make_train_step(what.task, optimizer, ema_decay=config["ema_decay"], seed=0, mesh=mesh)
+  step = experiment.make_step(what, optimizer, mesh)
   example = jax.tree.map(lambda x: np.repeat(x, config["batch_size"], axis=0), what.example())
   variables = {**what.task.init(jax.random.key(0), what.example()), **what.frozen()}
   state = jax.device_put(TrainState.create(variables, optimizer), replicated(mesh))

@@ -3,8 +3,8 @@
     jaxt2i study configs/studies/tokenizers.py --out=runs/study
 
 Each run trains a tokenizer, measures its reconstructions of the validation split, then trains a
-small prior on its tokens: better reconstructions can be harder to model. About 6 minutes a run on
-two CPU cores; three seeds of all variants take four hours. A study goes on where it was stopped.
+small prior on its tokens: better reconstructions can be harder to model. Three seeds of all variants
+are 30 runs, hours on a CPU; a study goes on where it was stopped.
 
 Arguments after the colon, in any order, separated by commas:
   data   openmoji | shapes | prepared (--data=DIR: a folder made by `jaxt2i data prepare`)
@@ -44,8 +44,6 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def _quantizers(size: str) -> dict[str, ConfigDict]:
   """Every kind with about 1,000 codes and 64 tokens."""
-  # Latents of LFQ and BSQ, and the entropy penalty beside a squared error, are of other sizes:
-  # entropy_weight is the smallest of 0.005, 0.02, 0.1 that kept 90 % of the codes in use.
   kinds = {
     "fsq": vqvae.quantizer("fsq"),
     "ema": vqvae.lookup("ema", codebook_size=1024),
