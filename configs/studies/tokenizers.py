@@ -3,8 +3,8 @@
     jaxt2i study configs/studies/tokenizers.py --out=runs/study
 
 Each run trains a tokenizer, measures its reconstructions of the validation split, then trains a
-small prior on its tokens: better reconstructions can be harder to model. Three seeds of all variants
-are 30 runs, hours on a CPU; a study goes on where it was stopped.
+small prior on its tokens: better reconstructions can be harder to model. Three seeds of all
+variants are 30 runs, hours on a CPU; a study goes on where it was stopped.
 
 Arguments after the colon, in any order, separated by commas:
   data   openmoji | shapes | prepared (--data=DIR: a folder made by `jaxt2i data prepare`)

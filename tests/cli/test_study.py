@@ -1,5 +1,7 @@
 """`jaxt2i study`: one line for a mistake, files for a study."""
 
+import sys
+
 import pytest
 
 from jaxt2i import cli, study
@@ -11,7 +13,7 @@ CONFIG = "configs/studies/tokenizers.py:shapes,tiny"
 @pytest.fixture(autouse=True)
 def _in_the_checkout(monkeypatch, repository):
   monkeypatch.chdir(repository)
-  monkeypatch.setattr("sys.path", [str(repository)])
+  monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds to it
 
 
 @pytest.mark.parametrize(
