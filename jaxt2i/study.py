@@ -70,6 +70,7 @@ def run(study: Study, out: Path, only: tuple[str, ...] = ()) -> list[dict[str, A
   unknown = [name for name in only if name not in study.variants]
   if unknown:
     raise UsageError(f"{unknown[0]!r} is no variant: there are {', '.join(study.variants)}.")
+  _require_same(study, out)
   jobs = [(seed, name) for seed in study.seeds for name in only or study.variants]
   for number, (seed, name) in enumerate(jobs):
     folder = out / f"{name}-s{seed}"
@@ -77,7 +78,6 @@ def run(study: Study, out: Path, only: tuple[str, ...] = ()) -> list[dict[str, A
       logger.info("\n== %d/%d: %s, seed %d", number + 1, len(jobs), name, seed)
       _write(folder / ROW, _row(study, name, seed, folder))
       jax.clear_caches()  # programs of networks that are not needed again
-    _require_same(folder, study, name, seed)
   return list(_rows(study, out))
 
 
@@ -89,13 +89,16 @@ def _rows(study: Study, out: Path) -> Iterator[dict[str, Any]]:
         yield json.loads(path.read_text())
 
 
-def _require_same(folder: Path, study: Study, name: str, seed: int) -> None:
-  row = json.loads((folder / ROW).read_text())
-  if row["config"] != _identity(study, name, seed):
-    raise UserError(
-      f"{folder} was made by another version of this study's config: choose another --out, or "
-      "delete that folder to run it again."
-    )
+def _require_same(study: Study, out: Path) -> None:
+  """UserError if any run in the folder, also one that was stopped, is not of this study."""
+  for name in study.variants:
+    for seed in study.seeds:
+      plan = out / f"{name}-s{seed}" / _PLAN
+      if plan.exists() and json.loads(plan.read_text())["config"] != _identity(study, name, seed):
+        raise UserError(
+          f"{plan.parent} was made by another version of this study's config: choose another "
+          "--out, or delete that folder to run it again."
+        )
 
 
 def _identity(study: Study, name: str, seed: int) -> str:
@@ -107,7 +110,7 @@ def _identity(study: Study, name: str, seed: int) -> str:
 def _row(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
   """Trains and measures one variant with one seed."""
   config = {**study.tokenizer, "model": study.variants[name], "seed": seed}
-  plan = _plan(config, study.minutes, folder / _PLAN)
+  plan = _plan(config, study.minutes, _identity(study, name, seed), folder / _PLAN)
   config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
   tokenizer = folder / "tokenizer"
   main.run(config, tokenizer)
@@ -116,7 +119,6 @@ def _row(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
   return {
     "variant": name,
     "seed": seed,
-    "config": _identity(study, name, seed),
     **plan,
     **{key: value for key, value in measured.items() if isinstance(value, float)},
     **_prior_scores(folder / "prior", plan["tokens"]),
@@ -135,7 +137,7 @@ def _prior_scores(workdir: Path, num_tokens: int) -> dict[str, float]:
   }
 
 
-def _plan(config: Mapping[str, Any], minutes: float, path: Path) -> dict[str, Any]:
+def _plan(config: Mapping[str, Any], minutes: float, identity: str, path: Path) -> dict[str, Any]:
   """Steps of a run and what one costs; measured once, so that a run that goes on has the same."""
   if path.exists():
     return json.loads(path.read_text())
@@ -144,7 +146,7 @@ def _plan(config: Mapping[str, Any], minutes: float, path: Path) -> dict[str, An
   if minutes:
     every = config["loop"]["checkpoint_every"]
     num_steps = max(every, round(60 * minutes / seconds))
-  plan = {**facts, "step_ms": 1000 * seconds, "num_steps": num_steps}
+  plan = {"config": identity, **facts, "step_ms": 1000 * seconds, "num_steps": num_steps}
   _write(path, plan)
   return plan
 

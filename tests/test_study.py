@@ -64,13 +64,24 @@ def test_a_folder_of_another_config_is_refused(done):
     study.run(changed, out)
 
 
+def test_a_run_of_another_config_is_refused_though_it_was_stopped_or_is_not_asked_for(tmp_path):
+  # Its steps are planned already, so it would go on with another budget, or stand in the table.
+  variants = {name: make().variants["fsq"] for name in ("fsq", "other")}
+  plan = tmp_path / "other-s0" / "plan.json"
+  plan.parent.mkdir()
+  plan.write_text(json.dumps({"config": "of something else", "num_steps": 2}))
+  with pytest.raises(UserError, match="other-s0 was made by another version"):
+    study.run(make(variants=variants), tmp_path, only=("fsq",))
+  assert [path.name for path in tmp_path.iterdir()] == ["other-s0"]  # nothing was trained
+
+
 def test_minutes_become_steps_once(tmp_path, monkeypatch):
   monkeypatch.setattr(study, "_measure", lambda config: (0.5, {"tokens": 64}))
   config = {"loop": {"num_steps": 2, "checkpoint_every": 2}}
   path = tmp_path / "plan.json"
-  assert study._plan(config, 3.0, path)["num_steps"] == 360
+  assert study._plan(config, 3.0, "id", path)["num_steps"] == 360
   monkeypatch.setattr(study, "_measure", lambda config: pytest.fail("measured again"))
-  assert study._plan(config, 3.0, path)["num_steps"] == 360
+  assert study._plan(config, 3.0, "id", path)["num_steps"] == 360
   assert json.loads(path.read_text())["step_ms"] == 500
 
 
