@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxt2i import environment
-from jaxt2i.data import prepared
+from jaxt2i.data import prepared, split_files
 from jaxt2i.data.openmoji import OpenMoji
 from jaxt2i.data.records import Dataset, Record, Source
 from jaxt2i.data.shapes import Shapes
@@ -47,10 +47,10 @@ def prepare(dataset: Dataset, *, name: str) -> Path:
     UserError: the cache cannot be written, or the dataset cannot be generated.
   """
   directory = environment.cache_dir() / name / dataset.fingerprint()[:16]
-  if prepared.is_complete(directory):
+  if prepared.is_complete(directory) and split_files.is_current(directory, prepared.COMPOSITIONAL):
     return directory
   if directory.exists():
-    _log.warning("%s is damaged and is made anew", directory)
+    _log.warning("%s is damaged or of an older version, and is made anew", directory)
     shutil.rmtree(directory, ignore_errors=True)
   _log.info("preparing data set %s in %s (once)", name, directory)
   info = {

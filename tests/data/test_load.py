@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import logging
 from typing import ClassVar
 
@@ -54,10 +55,29 @@ def test_lists_from_json_are_the_same_options():
   assert len(Tiny.generated) == 1
 
 
-def test_damaged_cache_is_made_anew(cache, caplog):
-  data.load("train", name="tiny", image_size=2, words=("a",))
-  (path,) = cache.glob("tiny/*/2/00000.array_record")
+def cut(path):
   path.write_bytes(path.read_bytes()[:100])
+
+
+def without_content(path):
+  """As an older version of this code wrote it."""
+  stored = json.loads(path.read_text())
+  del stored["content"]
+  path.write_text(json.dumps(stored))
+
+
+@pytest.mark.parametrize(
+  ("file", "damage"),
+  [
+    ("2/00000.array_record", cut),
+    ("splits/compositional/split.json", cut),
+    ("splits/compositional/split.json", without_content),
+  ],
+)
+def test_damaged_cache_is_made_anew(cache, caplog, file, damage):
+  data.load("train", name="tiny", image_size=2, words=("a",))
+  (path,) = cache.glob(f"tiny/*/{file}")
+  damage(path)
   with caplog.at_level(logging.WARNING):
     assert data.load("train", name="tiny", image_size=2, words=("a",))[0].captions == ("a",)
   assert "damaged" in caplog.text
