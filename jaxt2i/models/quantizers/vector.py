@@ -21,16 +21,16 @@ class LookupQuantizer(Quantizer):
   """What the two kinds share: lookup, gradients, and the revival of dead codes.
 
   Collection "codebook" has `count [K]`, the exponential moving average of how many latents of a
-  step each code got. A code whose count falls under `revival_threshold` is dead and set to a
-  latent drawn from the batch. All counts start at 0, so the first batch initialises the codebook
-  from data.
+  step each code got. A code whose count falls under `revival_threshold` of an even share of the
+  step's latents is dead and set to a latent drawn from the batch. All counts start at 0, so the
+  first batch initialises the codebook from data.
 
   Attributes:
     codebook_size: K.
     code_dim: D; a projection brings the encoder's features down to it.
     commitment_weight: β on ‖z − sg(z_q)‖².
     codebook_decay: γ of the moving averages.
-    revival_threshold: latents a step, under which a code counts as dead.
+    revival_threshold: share of the even share (latents a step / K), under which a code is dead.
     cosine: latents and codes have length 1 (ViT-VQGAN, arXiv 2110.04627, §3.2).
     rotate: gradients come by `rotation` instead of `straight_through`.
     kmeans_iterations: of Lloyd's algorithm on the first batch, from drawn latents; of use where
@@ -127,10 +127,11 @@ class LookupQuantizer(Quantizer):
         lambda: kmeans(flat, candidates, self.kmeans_iterations),
         lambda: candidates,
       )
-    dead = self.count.value < self.revival_threshold
+    least = self.revival_threshold * len(flat) / self.codebook_size  # latents a step
+    dead = self.count.value < least
     # As if the code had held this one latent at the threshold rate: it lives long enough to win
     # latents of its own, or dies again.
-    self.count.value = jnp.where(dead, self.revival_threshold, self.count.value)
+    self.count.value = jnp.where(dead, least, self.count.value)
     self._reseed(dead, candidates)
     return jnp.sum(dead).astype(jnp.float32)
 

@@ -1,6 +1,7 @@
 """Vector quantisation against NumPy: who receives which gradient, the moving codebook."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -128,7 +129,7 @@ def test_ema_update_equals_the_closed_form_over_three_steps(live):
     assert_close(variables["codebook"]["codes"], codes, 1e-5)
 
 
-TWO_CODES = ema_quantizer(codebook_size=2, code_dim=1, codebook_decay=0.5, revival_threshold=0.4)
+TWO_CODES = ema_quantizer(codebook_size=2, code_dim=1, codebook_decay=0.5, revival_threshold=0.2)
 
 
 def test_ema_code_goes_to_the_mean_of_its_latents():
@@ -165,7 +166,8 @@ def is_row_of(codes, z):
   return np.any(np.all(np.isclose(codes[:, None], flat[None], rtol=0, atol=1e-6), -1), 1)
 
 
-REVIVAL_ALONE = ema_quantizer(codebook_decay=1.0, revival_threshold=0.5)
+HALF_A_LATENT = 0.5 * K / math.prod(SHAPE[:-1])  # a step, as a share of the even share
+REVIVAL_ALONE = ema_quantizer(codebook_decay=1.0, revival_threshold=HALF_A_LATENT)
 
 
 def test_ema_first_batch_initialises_the_codebook():
@@ -199,6 +201,19 @@ def test_ema_reseeds_dead_codes_only(live):
   assert_close(after["codebook"]["count"], np.where(dead, 0.5, 0.501), 1e-6)
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_ema_a_code_is_dead_below_a_share_of_the_even_share(batch):
+  quantizer = ema_quantizer(codebook_size=4, code_dim=1, codebook_decay=1.0, revival_threshold=0.5)
+  # 8 or 32 latents for 4 codes: 2 or 8 each would be even, so a code lives from 1 or 4 on.
+  least = 1.0 * batch
+  before = codebook_of(np.zeros((4, 1)), least * np.array([0.99, 1.01, 0.0, 3.0]))
+  out, after = train_step(quantizer, before, 7 + normal(0, batch, 2, 4, 1))
+  revived = np.asarray(after["codebook"]["codes"])[:, 0] != 0
+  np.testing.assert_array_equal(revived, [True, False, True, False])
+  assert_close(after["codebook"]["count"], least * np.array([1.0, 1.01, 1.0, 3.0]), 1e-6)
+  assert float(out.stats["dead_codes"]) == 2
+
+
 def test_ema_revived_code_without_latents_dies_again():
   z = jnp.zeros((1, 1, 4, 1))  # identical latents: the first of equal codes wins them all
   _, variables = train_step(TWO_CODES, codebook_of(np.zeros((2, 1)), np.zeros(2)), z)
@@ -223,7 +238,7 @@ def test_ema_collapsed_codebook_recovers():
     far = np.linalg.norm(codes[brute_force(centres, codes)] - np.asarray(centres), axis=-1)
     return len(np.unique(out.tokens)), far.max()
 
-  used, far = run(threshold=0.1)
+  used, far = run(threshold=0.05)
   assert used >= 8
   assert far < 0.1
   used, far = run(threshold=1e-9)  # what the revival is for
@@ -291,7 +306,7 @@ def test_vq_loss_is_the_codebook_loss_and_beta_times_the_commitment(live, live_l
 
 def test_vq_first_batch_sets_every_code_and_revival_the_dead_ones_only(live):
   z = 5 + normal(0, *SHAPE)
-  quantizer = vector_quantizer(codebook_decay=1.0, revival_threshold=0.5)
+  quantizer = vector_quantizer(codebook_decay=1.0, revival_threshold=HALF_A_LATENT)
   fresh = quantizer.init(jax.random.key(0), z, train=False)
   out, variables = train_step(quantizer, fresh, z)
   codes = np.asarray(quantizer.apply(variables, method="codes"))
