@@ -14,10 +14,10 @@ from jaxt2i.sharding import make_mesh, replicated
 from jaxt2i.state import TrainState
 from jaxt2i.train import make_train_step
 
-# configs/vqvae.py, made as large as the peer, and with as many codes.
+# configs/vqvae.py, with as many codes as the peer.
 CHANGES: Mapping[str, Mapping[str, Any]] = {
-  "ema": {"model.network.channels": (64, 192), "model.quantizer.codebook_size": 1024},
-  "fsq": {"model.network.channels": (64, 192)},
+  "ema": {"model.quantizer.codebook_size": 1024},
+  "fsq": {},
 }
 
 

@@ -1,4 +1,4 @@
-"""Training step of the image tokenizer, all networks of configs/vqvae.py, batch 32."""
+"""Training step of the image tokenizer, all networks of configs/vqvae.py, batch 32, AdamW."""
 
 from functools import partial
 from typing import Any
@@ -31,7 +31,9 @@ def _ours(network: str) -> Prepared:
   from jaxt2i import modules
   from jaxt2i.tasks.tokenizer import TokenizerTask
 
-  config = vqvae.get_config(f"fsq,{network}").to_dict()
+  chosen = vqvae.get_config(f"fsq,{network}")
+  chosen.optimizer.kind = "adamw"  # what the peer has
+  config = chosen.to_dict()
   model = modules.tokenizer(config["model"], config["data"]["image_size"])
   task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
   return prepare(task, config, {"image": _images(vqvae.get_config())})

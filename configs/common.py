@@ -73,6 +73,7 @@ def common(size: str) -> ConfigDict:
   config.augment = dict(flip=False, crop=0, jitter=0.0)
   config.ema_decay = 0.999
   config.optimizer = dict(
+    kind="adamw",
     learning_rate=2e-3,
     warmup_steps=100,
     final_share=0.02,

@@ -1,10 +1,12 @@
-"""The optimiser against AdamW in NumPy, and the learning rate at its corners."""
+"""AdamW against NumPy, Muon against its definition, and the learning rate at its corners."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxt2i.errors import UsageError
+from jaxt2i.models.autoencoders import ConvEncoder
 from jaxt2i.models.prior import Prior
 from jaxt2i.optim import Optimizer
 
@@ -134,3 +136,77 @@ def test_gradients_are_scaled_together_and_only_when_too_long():
 
   np.testing.assert_allclose(first_moment(30.0, 40.0), [0.6, 0.8], rtol=1e-5)
   np.testing.assert_allclose(first_moment(0.3, 0.4), [0.3, 0.4], rtol=1e-5)
+
+
+def tiny_params(model, *args, **options):
+  return jax.jit(lambda: model.init(jax.random.key(0), *args, **options)["params"])()
+
+
+def params_of_a_prior():
+  prior = Prior(8, (1, 2), vocab_size=5, width=8, layers=3, heads=2, text_layers=1, dropout=0.0)
+  return tiny_params(prior, jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 3), jnp.int32), train=False)
+
+
+def params_of_an_encoder():
+  return tiny_params(ConvEncoder((4, 8), blocks=1, stem=2), jnp.zeros((1, 8, 8, 3)))
+
+
+def first_updates(kind, params):
+  """Of random gradients, at a learning rate of 0.1."""
+  tx = optimizer(kind=kind, warmup_steps=0, clip_norm=1e9).build(10)
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(jax.random.key(1), len(leaves))
+  gradients = tree.unflatten(
+    [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+  )
+  updates, _ = jax.jit(tx.update)(gradients, tx.init(params), params)
+  named = lambda values: {
+    jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(values)
+  }
+  return named(gradients), named(updates)
+
+
+@pytest.mark.parametrize(
+  ("make", "moved"),
+  [
+    (
+      params_of_a_prior,
+      {
+        *(f"blocks/{name}/kernel" for name in ("qkv", "out", "text_q", "text_kv", "text_out")),
+        *(f"blocks/mlp/{name}/kernel" for name in ("up", "down")),
+        *(f"text_encoder/block0/{name}/kernel" for name in ("qkv", "out")),
+        *(f"text_encoder/block0/mlp/{name}/kernel" for name in ("up", "down")),
+      },
+    ),
+    (
+      params_of_an_encoder,
+      {f"level{i}_block0/{name}/kernel" for i in (0, 1) for name in ("conv1", "conv2")},
+    ),
+  ],
+)
+def test_muon_orthogonalises_kernels_in_blocks_and_leaves_the_rest_to_adamw(make, moved):
+  params = make()
+  gradients, updates = first_updates("muon", params)
+  _, expected = first_updates("adamw", params)
+  assert moved < set(updates)
+  for name, update in updates.items():
+    if name not in moved:
+      np.testing.assert_allclose(update, expected[name], rtol=1e-5, err_msg=name)
+      continue
+    # Layers that are stacked are matrices of their own, a convolution is one of inputs by outputs.
+    shape = update.shape if update.ndim == 3 else (1, -1, update.shape[-1])
+    for step, gradient in zip(update.reshape(shape), gradients[name].reshape(shape), strict=True):
+      u, s, vt = np.linalg.svd(gradient, full_matrices=False)
+      turned = u.T @ -step @ vt.T / (0.1 * 0.2 * max(step.shape) ** 0.5)
+      # Same singular vectors, singular values near 1: Newton–Schulz stops between 0.7 and 1.2,
+      # and lifts small ones less.
+      off_diagonal = turned - np.diag(np.diag(turned))
+      assert np.abs(off_diagonal).max() < 1e-3, name
+      large = s > 0.1 * s.max()
+      assert np.all((np.diag(turned)[large] > 0.6) & (np.diag(turned)[large] < 1.3)), name
+
+
+def test_an_unknown_optimiser_is_refused():
+  with pytest.raises(UsageError, match=r"optimizer\.kind is 'adam': must be adamw or muon"):
+    optimizer(kind="adam")

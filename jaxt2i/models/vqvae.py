@@ -37,7 +37,10 @@ class VQVAE(nn.Module):
     return "decoder", "stem", "kernel"
 
   def setup(self) -> None:
-    self.to_code = nn.Dense(self.quantizer.latent_dim)
+    # Latents begin near zero. At unit variance FSQ's tanh begins half saturated and most of its
+    # levels are never used again, and a codebook runs after latents that move in large steps.
+    small = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
+    self.to_code = nn.Dense(self.quantizer.latent_dim, kernel_init=small)
 
   def __call__(self, x: Float[Array, "B H W 3"], *, train: bool) -> VQVAEOutput:
     """Reconstructs images in [-1, 1]."""
