@@ -18,7 +18,7 @@ class Optimizer:
 
   Muon (K. Jordan et al., 2024) moves the kernels inside of blocks in orthogonalised steps, as long
   as AdamW's would be (arXiv 2502.16982, §2.2), so that one learning rate serves both; everything
-  else is AdamW's.
+  else is AdamW's, with Nesterov's momentum.
 
   Attributes:
     learning_rate: at the end of the warm-up.
