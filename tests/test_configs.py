@@ -152,12 +152,6 @@ def test_every_network_gives_every_grid(network, factor, image_size, size):
     assert numbers < 200_000 if size == "tiny" else 500_000 < numbers < 10_000_000
 
 
-def test_default_network_is_that_of_the_first_runs():
-  # Their config.json is compared with this when they go on.
-  expected = {"name": "conv", "channels": (64, 256), "blocks": 1, "stem": 4}
-  assert config("vqvae")["model"]["network"] == expected
-
-
 @pytest.mark.usefixtures("noise")
 @pytest.mark.parametrize("name", [*TOKENIZERS, "prior:tiny"])
 def test_other_data_is_learnt_by_the_same_model(name, request):
