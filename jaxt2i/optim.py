@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import optax
-from optax.contrib import MuonDimensionNumbers, muon
 
 from jaxt2i.errors import UsageError
+from jaxt2i.muon import scale_by_muon
 
 KINDS = ("adamw", "muon")
 
@@ -16,17 +16,15 @@ KINDS = ("adamw", "muon")
 class Optimizer:
   """AdamW or Muon, with a linear warm-up, a cosine decay and clipped gradients.
 
-  Muon (K. Jordan et al., 2024) moves the kernels inside of blocks in orthogonalised steps, as long
-  as AdamW's would be (arXiv 2502.16982, §2.2), so that one learning rate serves both; everything
-  else is AdamW's, with Nesterov's momentum.
+  Muon (`jaxt2i.muon`) moves the kernels inside of blocks in orthogonalised steps; everything else
+  is AdamW's.
 
   Attributes:
     learning_rate: at the end of the warm-up.
     warmup_steps: steps from 0 to learning_rate.
     final_share: learning rate of the last step, as a share of learning_rate.
     b1, b2: decay of Adam's moments.
-    weight_decay: decoupled; on matrices and kernels only, not on scales and biases. With Muon, on
-      the kernels that it moves.
+    weight_decay: decoupled; on matrices and kernels only, not on scales and biases.
     clip_norm: gradients are scaled down to this global norm.
     kind: "adamw" or "muon".
   """
@@ -38,7 +36,7 @@ class Optimizer:
   b2: float
   weight_decay: float
   clip_norm: float
-  kind: str = "adamw"
+  kind: str
 
   def __post_init__(self) -> None:
     if self.kind not in KINDS:
@@ -56,21 +54,15 @@ class Optimizer:
 
   def build(self, num_steps: int) -> optax.GradientTransformation:
     """The optimiser for a run of `num_steps`."""
-    schedule = self.schedule(num_steps)
+    direction = optax.scale_by_adam(self.b1, self.b2)
     if self.kind == "muon":
-      rule = muon(
-        schedule,
-        weight_decay=self.weight_decay,
-        adam_b1=self.b1,
-        adam_b2=self.b2,
-        muon_weight_dimension_numbers=_matrices,
-        consistent_rms=0.2,
-      )
-    else:
-      rule = optax.adamw(
-        schedule, b1=self.b1, b2=self.b2, weight_decay=self.weight_decay, mask=_decayed
-      )
-    return optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
+      direction = optax.partition({"muon": scale_by_muon(), "adamw": direction}, _labels)
+    return optax.chain(
+      optax.clip_by_global_norm(self.clip_norm),
+      direction,
+      optax.add_decayed_weights(self.weight_decay, _decayed),
+      optax.scale_by_learning_rate(self.schedule(num_steps)),
+    )
 
 
 def descend(
@@ -88,16 +80,11 @@ def _decayed(params: Any) -> Any:
   return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in names, params)
 
 
-def _matrices(params: Any) -> Any:
-  """How Muon reads the kernels inside of blocks as matrices, input by output; None elsewhere."""
+def _labels(params: Any) -> Any:
+  """Which parameters are Muon's: the kernels inside of blocks."""
 
-  def matrix(path: tuple[Any, ...], kernel: Any) -> MuonDimensionNumbers | None:
+  def label(path: tuple[Any, ...], _: Any) -> str:
     inside = any("block" in part.key for part in path[:-1])
-    if path[-1].key != "kernel" or not inside:
-      return None
-    # The last axis is the output. Those before it are the input: of a convolution three, of a
-    # dense layer one, whose kernels may be stacked over layers along the first.
-    inputs = (0, 1, 2) if kernel.ndim == 4 else (kernel.ndim - 2,)
-    return MuonDimensionNumbers(inputs, kernel.ndim - 1)
+    return "muon" if inside and path[-1].key == "kernel" else "adamw"
 
-  return jax.tree_util.tree_map_with_path(matrix, params)
+  return jax.tree_util.tree_map_with_path(label, params)
