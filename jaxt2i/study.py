@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxt2i import config as config_lib
 from jaxt2i import experiment, main, modules, optim
-from jaxt2i.errors import UsageError, UserError
+from jaxt2i.errors import UsageError, UserError, suggest
 from jaxt2i.evaluation import evaluate
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.sharding import make_mesh, replicated
@@ -34,16 +34,16 @@ class Study:
   """What is to be compared.
 
   Attributes:
-    tokenizer: a tokenizer's config; each variant replaces its section `model`.
-    prior: config of the prior that learns the tokens of each.
-    variants: sections `model` by name.
+    tokenizer: a tokenizer's config.
+    prior: config of the prior that learns the tokens of each; None: there is none.
+    variants: by name, whole sections that replace the tokenizer's.
     seeds: each variant is trained with each of them.
     minutes: of a tokenizer's training, evaluation and compilation not counted; 0: the steps of
       its config, the same for all.
   """
 
   tokenizer: Mapping[str, Any]
-  prior: Mapping[str, Any]
+  prior: Mapping[str, Any] | None
   variants: Mapping[str, Any]
   seeds: tuple[int, ...]
   minutes: float
@@ -53,9 +53,13 @@ class Study:
       raise UsageError(f"config.minutes is {self.minutes}: must be 0 or more.")
     if not self.variants or not self.seeds:
       raise UsageError("a study needs config.variants and config.seeds.")
-    for name in self.variants:
+    for name, sections in self.variants.items():
       if not name or name != Path(name).name:
         raise UsageError(f"the variant {name!r} must be a name that a folder can have.")
+      for section in sections:
+        if section not in self.tokenizer:
+          known = suggest(section, list(self.tokenizer))
+          raise UsageError(f"config.variants.{name}.{section} is no section of a config; {known}")
 
 
 def run(study: Study, out: Path, only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -109,20 +113,17 @@ def _identity(study: Study, name: str, seed: int) -> str:
 
 def _row(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
   """Trains and measures one variant with one seed."""
-  config = {**study.tokenizer, "model": study.variants[name], "seed": seed}
+  config = {**study.tokenizer, **study.variants[name], "seed": seed}
   plan = _plan(config, study.minutes, _identity(study, name, seed), folder / _PLAN)
   config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
   tokenizer = folder / "tokenizer"
   main.run(config, tokenizer)
   measured = evaluate(tokenizer, "val", 2, SamplingOptions())
-  main.run({**study.prior, "tokenizer": str(tokenizer), "seed": seed}, folder / "prior")
-  return {
-    "variant": name,
-    "seed": seed,
-    **plan,
-    **{key: value for key, value in measured.items() if isinstance(value, float)},
-    **_prior_scores(folder / "prior", plan["tokens"]),
-  }
+  scores = {key: value for key, value in measured.items() if isinstance(value, float)}
+  if study.prior is not None:
+    main.run({**study.prior, "tokenizer": str(tokenizer), "seed": seed}, folder / "prior")
+    scores |= _prior_scores(folder / "prior", plan["tokens"])
+  return {"variant": name, "seed": seed, **plan, **scores}
 
 
 def _prior_scores(workdir: Path, num_tokens: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from configs.studies import tokenizers
+from configs.studies import losses, tokenizers
 from jaxt2i import config as config_lib
 from jaxt2i import main, study
 from jaxt2i.errors import UsageError, UserError
@@ -91,6 +91,7 @@ def test_minutes_become_steps_once(tmp_path, monkeypatch):
     (dict(minutes=-1.0), (), "minutes is -1.0"),
     (dict(seeds=()), (), "needs config.variants and config.seeds"),
     (dict(variants={"a/b": {}}), (), "'a/b' must be a name that a folder can have"),
+    (dict(variants={"a": {"modle": {}}}), (), "a.modle is no section .*did you mean 'model'"),
     (dict(), ("fsk",), "'fsk' is no variant: there are fsq"),
   ],
 )
@@ -99,12 +100,32 @@ def test_what_cannot_work_is_refused(changes, only, named, tmp_path):
     study.run(make(**changes), tmp_path, only)
 
 
+def test_a_study_of_losses_trains_no_prior(tmp_path):
+  options = losses.get_config("shapes,tiny").to_dict()
+  options["variants"] = {"mse": options["variants"]["mse"]}
+  (row,) = study.run(config_lib.build(Study, options, "config"), tmp_path)
+  assert row["psnr"] > 0
+  assert "nll" not in row
+  saved = config_lib.load(tmp_path / "mse-s0" / "tokenizer")
+  assert (saved["loss"]["l1_weight"], saved["loss"]["perceptual_weight"]) == (0.0, 0.0)
+  assert not (tmp_path / "mse-s0" / "prior").exists()
+
+
+def test_losses_are_what_their_names_say():
+  variants = losses.get_config("openmoji").variants.to_dict()
+  for name, sections in variants.items():
+    assert sections["loss"]["l1_weight"] == (0.0 if name == "mse" else 0.1)
+    assert (sections["loss"]["perceptual_weight"] > 0) == ("perceptual" in name)
+    assert (sections["adversarial"]["weight"] > 0) == ("adversarial" in name)
+    assert sections["adversarial"]["start_step"] > 0  # the options of a full run stay
+
+
 @pytest.mark.parametrize("words", ["openmoji", "shapes,sizes", "prepared,tiny"])
 def test_variants_are_networks_of_the_size_and_codes_that_they_are_named_after(words):
   from jaxt2i import modules
 
   for name, section in tokenizers.get_config(words).variants.to_dict().items():
-    model = modules.tokenizer(section, 64)
+    model = modules.tokenizer(section["model"], 64)
     h, w = modules.grid(model, 64)
     if name.startswith("fsq-"):
       codes, tokens = map(int, name.removeprefix("fsq-").split("x"))

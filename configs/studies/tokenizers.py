@@ -33,8 +33,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.tokenizer = vqvae.get_config(words)
   config.prior = prior.get_config(words)
   if not tiny:
-    config.tokenizer.loop = dict(num_steps=2000, log_every=20, eval_every=500, checkpoint_every=500)
-    config.prior.loop = dict(num_steps=1000, log_every=20, eval_every=100, checkpoint_every=500)
+    config.tokenizer.loop = dict(num_steps=1200, log_every=20, eval_every=600, checkpoint_every=600)
+    config.prior.loop = dict(num_steps=600, log_every=20, eval_every=100, checkpoint_every=600)
     # Small and the same for all.
     config.prior.model.update(width=128, layers=4, heads=4, text_layers=1)
   make = _sizes if chosen["sweep"] == "sizes" else _quantizers
@@ -73,4 +73,4 @@ def _sizes(size: str) -> dict[str, ConfigDict]:
 
 def _variant(quantizer: ConfigDict, factor: int, size: str) -> ConfigDict:
   network = vqvae.network("conv", f"f{factor}", size)
-  return ConfigDict(dict(network=network, quantizer=quantizer))
+  return ConfigDict(dict(model=dict(network=network, quantizer=quantizer)))

@@ -93,13 +93,24 @@ def latex(summary: Sequence[Row]) -> str:
 
 
 def frontier(summary: Sequence[Row]) -> Figure:
-  """Left: PSNR by bits of an image. Right: PSNR by the bits that a small prior needs for one."""
+  """PSNR by what it costs: bits of an image and the bits that a small prior needs for one.
+
+  Of a study without priors: by the perceptual distance and the Fréchet distance.
+  """
   figure = Figure(figsize=(12.5, 4.8), layout="constrained")
   axes = figure.subplots(1, 2, sharey=True)
-  titles = {
-    "bits": "tokens × log2(codes): what the tokens can hold",
-    "prior_bits": "what a small prior needs for them (NLL of validation)",
-  }
+  with_priors = any("prior_bits" in row for row in summary)
+  titles = (
+    {
+      "bits": "bits an image: tokens × log2(codes), what the tokens can hold",
+      "prior_bits": "bits an image: what a small prior needs for them (NLL of validation)",
+    }
+    if with_priors
+    else {
+      "perceptual": "perceptual distance of reconstructions (less is better)",
+      "rfd": "Fréchet distance of reconstructions, rFD (less is better)",
+    }
+  )
   for ax, (key, label) in zip(axes, titles.items(), strict=True):
     for number, row in enumerate(summary):
       if key not in row or "psnr" not in row:
@@ -107,13 +118,14 @@ def frontier(summary: Sequence[Row]) -> Figure:
       (x, x_sd), (y, y_sd) = row[key], row["psnr"]
       style = {"marker": _MARKERS[number // 10 % len(_MARKERS)], "color": f"C{number % 10}"}
       ax.errorbar(x, y, y_sd, x_sd, capsize=2, linestyle="", label=row["variant"], **style)
-    ax.set_xlabel(f"bits an image: {label}", color=_INK)
+    ax.set_xlabel(label, color=_INK)
     ax.grid(alpha=0.3)
     ax.margins(0.12)
   axes[0].set_ylabel("PSNR of reconstructions (dB)", color=_INK)
   # A legend, for labels beside the points of a matched bench would cover each other.
   figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-  figure.suptitle("Reconstruction against what a prior must model: mean and sd over seeds")
+  costs = "what a prior must model" if with_priors else "how it looks"
+  figure.suptitle(f"Reconstruction against {costs}: mean and sd over seeds")
   return figure
 
 

@@ -58,3 +58,12 @@ def test_the_figure_has_a_point_a_variant_on_both_sides():
   for ax in figure.axes:
     assert [bars.get_label() for bars in ax.containers] == ["fsq_1", "ema"]
   assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fsq_1", "ema"]
+
+
+def test_without_priors_the_figure_shows_how_reconstructions_look():
+  rows = [{"variant": "mse", "seed": 0, "psnr": 20.0, "perceptual": 2.0, "rfd": 50.0}]
+  figure = study_table.frontier(study_table.summarise(rows))
+  labels = [ax.get_xlabel() for ax in figure.axes]
+  assert labels[0].startswith("perceptual distance")
+  assert "rFD" in labels[1]
+  assert all(len(ax.containers) == 1 for ax in figure.axes)
