@@ -67,7 +67,7 @@ def _parse(argv: Sequence[str], cases: dict[str, Case]) -> argparse.Namespace:
 
 def _compare_all(cases: Sequence[Case], rounds: int) -> list[Comparison]:
   """Prints each line of the table as soon as it is known."""
-  header = ("benchmark", "jaxt2i ms", "PyTorch ms", "time ratio", "min–max", "peak MiB", "PyTorch")
+  header = ("benchmark", "jaxt2i ms", "PyTorch ms", "time ratio", "min–max", "step MiB", "PyTorch")
   print(head(header), flush=True)
   results = []
   start = time.monotonic()
@@ -88,8 +88,8 @@ def _cells(result: Comparison) -> list[str]:
     f"{1000 * result.peer.seconds:.0f}",
     f"{result.ratio:.2f}",
     f"{low:.2f}–{high:.2f}",
-    f"{result.ours.peak_bytes / 2**20:.0f}",
-    f"{result.peer.peak_bytes / 2**20:.0f}",
+    f"{result.ours.step_bytes / 2**20:.0f}",
+    f"{result.peer.step_bytes / 2**20:.0f}",
   ]
 
 

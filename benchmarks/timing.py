@@ -4,9 +4,9 @@ Both are prepared (imported, compiled, warmed up), then take turns: ours, peer, 
 that whatever else the machine does meets both. Who waits holds no core and shares no thread pool.
 """
 
+import ctypes
 import multiprocessing
 import os
-import resource
 import statistics
 import time
 import traceback
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from jaxt2i.errors import UserError
@@ -52,6 +53,7 @@ class Series:
   """Measurements of one program."""
 
   rounds: tuple[float, ...]  # seconds a step: the median of each round
+  step_bytes: int  # of memory that a step takes and gives back
   peak_bytes: int  # of resident memory, of the whole process
 
   @property
@@ -97,8 +99,8 @@ def compare(case: Case, rounds: int) -> Comparison:
     for _ in range(rounds):
       for connection, values in zip((ours, peer), medians, strict=True):
         values.append(statistics.median(_ask(connection, case.steps, case.name)))
-    peaks = [_ask(connection, 0, case.name) for connection in (ours, peer)]
-  first, second = (Series(tuple(v), p) for v, p in zip(medians, peaks, strict=True))
+    memory = [_ask(connection, 0, case.name) for connection in (ours, peer)]
+  first, second = (Series(tuple(v), *m) for v, m in zip(medians, memory, strict=True))
   return Comparison(case.name, first, second)
 
 
@@ -121,7 +123,7 @@ def _worker(prepare: Callable[[], Prepared]) -> Iterator[Connection]:
 
 
 def _serve(prepare: Callable[[], Prepared], connection: Connection) -> None:
-  """Sends the network's size; for each n received the seconds of n steps, for 0 peak memory."""
+  """Sends the network's size; for each n received the seconds of n steps, for 0 the memory."""
   try:
     prepared = prepare()
     for _ in range(WARM_UP):
@@ -129,12 +131,29 @@ def _serve(prepare: Callable[[], Prepared], connection: Connection) -> None:
     connection.send(prepared.num_parameters)
     while steps := connection.recv():
       connection.send([_seconds(prepared.step) for _ in range(steps)])
-    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    peak = _status("VmHWM")
+    connection.send((_step_memory(prepared.step), peak))
   except (EOFError, KeyboardInterrupt):  # nobody waits for the rest
     raise SystemExit(1) from None
   except Exception:
     traceback.print_exc()
     raise SystemExit(1) from None
+
+
+def _step_memory(step: Callable[[], object]) -> int:
+  """Bytes that become resident while a step runs, beyond what it leaves behind (Linux, glibc)."""
+  ctypes.CDLL(None).malloc_trim(0)  # what is free already, PyTorch's cache and the compiler's
+  at_rest = _status("VmRSS")
+  Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+  for _ in range(WARM_UP):
+    step()
+  return _status("VmHWM") - at_rest
+
+
+def _status(field: str) -> int:
+  """Bytes of a field of /proc/self/status."""
+  lines = Path("/proc/self/status").read_text().splitlines()
+  return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) * 1024
 
 
 def _seconds(step: Callable[[], object]) -> float:

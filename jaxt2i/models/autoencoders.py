@@ -10,6 +10,7 @@ from jaxtyping import Float
 from jaxt2i.models.blocks import (
   EncoderBlock,
   ResBlock,
+  ThriftyResBlock,
   depth_to_space,
   enlarge,
   space_to_depth,
@@ -99,7 +100,7 @@ class VQGANEncoder(nn.Module):
       if level:
         x = nn.Conv(channels, (3, 3), strides=2, name=f"down{level}")(x)
       for i in range(self.blocks):
-        x = ResBlock(name=f"level{level}_block{i}")(x)
+        x = ThriftyResBlock(name=f"level{level}_block{i}")(x)
     return nn.LayerNorm(name="norm")(x)
 
 
@@ -115,7 +116,7 @@ class VQGANDecoder(nn.Module):
     x = nn.Conv(self.channels[-1], (3, 3), name="in")(x)
     for level in reversed(range(len(self.channels))):
       for i in range(self.blocks):
-        x = ResBlock(name=f"level{level}_block{i}")(x)
+        x = ThriftyResBlock(name=f"level{level}_block{i}")(x)
       if level:
         x = nn.Conv(self.channels[level - 1], (3, 3), name=f"up{level}")(enlarge(x, 2))
     return nn.Conv(3, (3, 3), name="stem")(nn.silu(nn.LayerNorm(name="norm")(x)))

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float
 
 from jaxt2i.types import Array
@@ -41,10 +42,17 @@ class ResBlock(nn.Module):
     """Adds a correction to x."""
     channels = x.shape[-1]
     y = nn.silu(nn.LayerNorm(use_bias=False, name="norm1")(x))
-    y = nn.Conv(channels, (3, 3), name="conv1")(y)
+    y = checkpoint_name(nn.Conv(channels, (3, 3), name="conv1")(y), "convolution")
     y = nn.silu(nn.LayerNorm(use_bias=False, name="norm2")(y))
     y = nn.Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, name="conv2")(y)
     return x + y
+
+
+# Keeps its input and the first convolution for the backward pass, and computes the rest once more:
+# normalisation and SiLU cost little time, but at the full resolution of an image much memory.
+ThriftyResBlock = nn.remat(
+  ResBlock, policy=jax.checkpoint_policies.save_only_these_names("convolution")
+)
 
 
 def attend(

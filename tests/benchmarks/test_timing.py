@@ -26,8 +26,20 @@ def test_a_comparison_has_a_median_a_round_and_memory():
   assert min(result.ours.peak_bytes, result.peer.peak_bytes) > 2**20
 
 
+def _filler(megabytes: int) -> Prepared:
+  return Prepared(lambda: bytearray(b"x" * (megabytes * 2**20)), 7)
+
+
+def test_memory_of_a_step_is_what_it_takes_and_gives_back():
+  # `b"x" * n` and its copy: twice as much.
+  case = Case("fill", partial(_filler, 40), partial(_filler, 10), steps=1)
+  result = compare(case, rounds=1)
+  assert 75 < result.ours.step_bytes / 2**20 < 95
+  assert 15 < result.peer.step_bytes / 2**20 < 30
+
+
 def test_ratio_is_our_time_over_theirs():
-  result = Comparison("x", Series((1.0, 2.0, 9.0), 0), Series((4.0, 4.0, 3.0), 0))
+  result = Comparison("x", Series((1.0, 2.0, 9.0), 0, 0), Series((4.0, 4.0, 3.0), 0, 0))
   assert result.ratio == 0.5
   assert result.ratio_range == (0.25, 3.0)
 

@@ -9,6 +9,7 @@ from jaxt2i.models.blocks import (
   MLP,
   EncoderBlock,
   ResBlock,
+  ThriftyResBlock,
   attend,
   depth_to_space,
   enlarge,
@@ -96,6 +97,20 @@ def test_resblock_adds_the_correction_to_its_input_not_to_the_normalised_one():
   y = conv(silu(norm(y, p["norm2"]["scale"])), **p["conv2"])
   out = jax.jit(ResBlock().apply)({"params": params}, x)
   np.testing.assert_allclose(out, np.asarray(x) + y, atol=1e-4)
+
+
+def test_a_thrifty_block_computes_the_same():
+  x = normal(0, 2, 5, 4, 8)
+  params = random_params(ResBlock(), x)
+
+  def run(block):
+    loss = lambda p, x: jnp.sum(jnp.sin(block.apply({"params": p}, x)))
+    return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, x)
+
+  for one, other in zip(
+    *map(jax.tree.leaves, map(run, (ResBlock(), ThriftyResBlock()))), strict=True
+  ):
+    np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("mask_shape", [(1, 1, 5), (1, 3, 5), (2, 1, 5), (2, 3, 5)])
