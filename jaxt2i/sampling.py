@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int, Integer, Key
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import PAD, Prior
+from jaxt2i.models.prior import Prior
+from jaxt2i.models.text import PAD
 from jaxt2i.types import Array
 
 

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import PAD, Prior
+from jaxt2i.models.prior import Prior
+from jaxt2i.models.text import PAD
 from jaxt2i.sampling import SamplingOptions, draw, guide, image_key, restrict, sample_tokens
 from tests.arrays import integers, normal, random_params
 

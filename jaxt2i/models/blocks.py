@@ -78,6 +78,14 @@ def split_heads(x: Float[Array, "... width"], heads: int) -> Float[Array, "... h
   return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
 
 
+def like_embeddings(width: int) -> nn.initializers.Initializer:
+  """For positions: as large as `nn.Embed` starts.
+
+  Smaller ones drown in the words, and which adjective belongs to which noun is learnt late.
+  """
+  return nn.initializers.normal(width**-0.5)
+
+
 class MLP(nn.Module):
   """Two dense layers with a GELU between, four times as wide inside."""
 

@@ -13,17 +13,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Bool, Float, Int
 
-from jaxt2i.models.blocks import MLP, EncoderBlock, attend, split_heads
+from jaxt2i.models.blocks import MLP, attend, like_embeddings, split_heads
+from jaxt2i.models.text import Context, TextEncoder
 from jaxt2i.types import Array
-
-PAD = 0  # token id of padding in captions
-
-
-class Context(struct.PyTreeNode):
-  """An encoded caption."""
-
-  features: Any  # [B, 1+T, D]; slot 0 is a learnt vector that is always visible
-  mask: Any  # [B, 1+T] bool, True where there is a word
 
 
 class Cache(struct.PyTreeNode):
@@ -34,40 +26,6 @@ class Cache(struct.PyTreeNode):
   text_keys: Any  # [L, B, 1+T, heads, D/heads]
   text_values: Any  # [L, B, 1+T, heads, D/heads]
   text_mask: Any  # [B, 1+T]
-
-
-def _like_embeddings(width: int) -> nn.initializers.Initializer:
-  """For positions: as large as `nn.Embed` starts.
-
-  Smaller ones drown in the words, and which adjective belongs to which noun is learnt late.
-  """
-  return nn.initializers.normal(width**-0.5)
-
-
-class TextEncoder(nn.Module):
-  """Transformer over caption token ids, learnt from scratch.
-
-  Slot 0 holds a learnt vector. An empty caption (all PAD) is that vector alone: the null
-  condition of classifier-free guidance needs no special case.
-  """
-
-  vocab_size: int
-  width: int
-  layers: int
-  heads: int
-
-  @nn.compact
-  def __call__(self, text: Int[Array, "B T"]) -> Context:
-    """Encodes captions padded with PAD."""
-    batch, length = text.shape
-    x = nn.Embed(self.vocab_size, self.width, name="embed")(text)
-    x = x + self.param("positions", _like_embeddings(self.width), (1, length, self.width))
-    slot = self.param("slot", _like_embeddings(self.width), (1, 1, self.width))
-    x = jnp.concatenate([jnp.broadcast_to(slot, (batch, 1, self.width)), x], axis=1)
-    mask = jnp.concatenate([jnp.ones((batch, 1), bool), text != PAD], axis=1)
-    for i in range(self.layers):
-      x = EncoderBlock(self.heads, name=f"block{i}")(x, mask[:, None, :])
-    return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
 
 
 class DecoderBlock(nn.Module):
@@ -158,7 +116,7 @@ class Prior(nn.Module):
 
   def setup(self) -> None:
     h, w = self.grid
-    normal = _like_embeddings(self.width)
+    normal = like_embeddings(self.width)
     self.text_encoder = TextEncoder(self.vocab_size, self.width, self.text_layers, self.heads)
     # The id after the last code is the blank, which the first position sees.
     self.embed = nn.Embed(self.codebook_size + 1, self.width)

@@ -9,7 +9,8 @@ import optax
 from jaxtyping import Bool, Float
 
 from jaxt2i.metrics import Mean
-from jaxt2i.models.prior import PAD, Prior
+from jaxt2i.models.prior import Prior
+from jaxt2i.models.text import PAD
 from jaxt2i.tasks.base import LossOutput
 from jaxt2i.types import Array, Batch, Key, Variables
 

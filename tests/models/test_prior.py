@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxt2i.models.prior import PAD, Prior
+from jaxt2i.models.prior import Prior
+from jaxt2i.models.text import PAD
 from tests.arrays import integers, random_params
 
 K, GRID, N, VOCAB, T = 24, (2, 3), 6, 11, 5

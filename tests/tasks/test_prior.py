@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from jaxt2i import metrics
-from jaxt2i.models.prior import PAD, Prior
+from jaxt2i.models.prior import Prior
+from jaxt2i.models.text import PAD
 from jaxt2i.tasks.prior import PriorTask
 from tests.arrays import integers, random_params
 
