@@ -34,7 +34,7 @@ def sized_config(size: str) -> Any:
 def model_options(config: Any) -> dict[str, Any]:
   """What both priors are built with."""
   sizes = {"grid": GRID, "codebook_size": CODEBOOK_SIZE, "vocab_size": config.text.vocab_size}
-  return config.model.to_dict() | sizes
+  return {key: value for key, value in config.model.items() if key != "name"} | sizes
 
 
 def captions(config: Any, batch: int) -> np.ndarray:
@@ -52,13 +52,13 @@ def _tokens() -> np.ndarray:
 def _ours(size: str) -> Prepared:
   from benchmarks.jax_train import prepare
   from jaxt2i import config as config_lib
-  from jaxt2i.models.prior import Prior
-  from jaxt2i.tasks.prior import PriorTask
+  from jaxt2i.models.prior import AutoregressivePrior
+  from jaxt2i.tasks.prior import AutoregressiveTask
 
   config = sized_config(size)
-  model = Prior(**model_options(config))
+  model = AutoregressivePrior(**model_options(config))
   config.loss.token_dropout = 0.0  # the peer has none; it costs next to nothing
-  task = config_lib.build(PriorTask, config.loss.to_dict(), "config.loss", model=model)
+  task = config_lib.build(AutoregressiveTask, config.loss.to_dict(), "config.loss", model=model)
   return prepare(task, config.to_dict(), {"tokens": _tokens(), "text": captions(config, BATCH)})
 
 

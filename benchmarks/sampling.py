@@ -21,11 +21,11 @@ def _ours(size: str, batch: int) -> Prepared:
   import jax
   import jax.numpy as jnp
 
-  from jaxt2i.models.prior import Prior
+  from jaxt2i.models.prior import AutoregressivePrior
   from jaxt2i.sampling import SamplingOptions, image_key, sample_tokens
 
   config = sized_config(size)
-  prior = Prior(**model_options(config))
+  prior = AutoregressivePrior(**model_options(config))
   text = jnp.asarray(captions(config, batch))
   tokens = jnp.zeros((batch, prior.num_tokens), jnp.int32)
   variables = jax.jit(partial(prior.init, train=False))(jax.random.key(0), tokens, text)

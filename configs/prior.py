@@ -4,6 +4,7 @@
         --workdir=runs/prior
 
 Arguments after the colon, in any order, separated by commas:
+  kind  autoregressive (a token after the other) | masked (many tokens at once, in any order)
   data  openmoji | shapes | prepared
   size  full | tiny (two steps, for tests)
 """
@@ -26,7 +27,12 @@ PROMPTS = {
 
 def get_config(arg: str = "") -> ConfigDict:
   """The config for an argument such as "shapes"."""
-  chosen = common.parse(arg, data=("openmoji", "shapes", "prepared"), size=("full", "tiny"))
+  chosen = common.parse(
+    arg,
+    kind=("autoregressive", "masked"),
+    data=("openmoji", "shapes", "prepared"),
+    size=("full", "tiny"),
+  )
   tiny = chosen["size"] == "tiny"
   config = common.common(chosen["size"])
   config.task = "prior"
@@ -36,9 +42,11 @@ def get_config(arg: str = "") -> ConfigDict:
   # --config.text.kind=byte --config.text.vocab_size=258 --config.text.max_length=96
   config.text = dict(kind="bpe", vocab_size=256 if tiny else 4096, max_length=16)
   config.prompts = PROMPTS[chosen["data"]]
-  config.loss = dict(condition_dropout=0.1, label_smoothing=0.0, token_dropout=0.5)
+  config.loss = dict(condition_dropout=0.1, label_smoothing=0.0)
+  if chosen["kind"] == "autoregressive":
+    config.loss.token_dropout = 0.5
   config.optimizer.learning_rate = 1e-3
-  config.model = dict(width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
+  config.model = dict(name=chosen["kind"], width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
   if chosen["data"] == "shapes":  # a small world: a small prior sees twice as many scenes
     config.model.update(width=128, layers=4, heads=4)
     config.optimizer.learning_rate = 3e-3

@@ -17,11 +17,10 @@ from jaxt2i.evaluators.attributes import Attributes
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.recall import Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
-from jaxt2i.experiment.parts import EVAL_BATCH
+from jaxt2i.experiment.parts import EVAL_BATCH, prior_task
 from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.state import FEATURES
-from jaxt2i.tasks.prior import PriorTask
 from jaxt2i.tokenized import Tokenized
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dic
   if road.prior is None or road.prior_variables is None or road.text_tokenizer is None:
     return results
 
-  task = config_lib.build(PriorTask, config["loss"], "config.loss", model=road.prior)
+  task = prior_task(config["loss"], road.prior)
   row = FirstCaption(road.text_tokenizer)
   for name, part in (("train_nll", train), (f"{split}_nll", source)):
     tokenized = Tokenized.of(part, road, at_most=len(source))

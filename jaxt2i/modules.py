@@ -15,7 +15,7 @@ from jaxt2i.models.autoencoders import (
   VQGANEncoder,
 )
 from jaxt2i.models.discriminator import Discriminator
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior, Prior
 from jaxt2i.models.quantizers import (
   BSQ,
   FSQ,
@@ -33,6 +33,7 @@ NETWORKS = {
   "vqgan": (VQGANEncoder, VQGANDecoder),
   "vit": (ViTEncoder, ViTDecoder),
 }
+PRIORS = {"autoregressive": AutoregressivePrior, "masked": MaskedPrior}
 QUANTIZERS = {
   "fsq": FSQ,
   "ema": EMAQuantizer,
@@ -113,10 +114,14 @@ def discriminator(section: Mapping[str, Any], image_size: int) -> Discriminator:
 
 
 def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size: int) -> Prior:
-  """The prior of `config.model` over the tokens of a tokenizer."""
-  built = config_lib.build(
-    Prior,
-    section,
+  """The prior of `config.model` over the tokens of a tokenizer.
+
+  Raises:
+    UsageError: for options that cannot work.
+  """
+  built: Prior = config_lib.build(
+    _named(PRIORS, section, "config.model"),
+    _without_name(section),
     "config.model",
     codebook_size=model.quantizer.codebook_size,
     grid=grid(model, image_size),

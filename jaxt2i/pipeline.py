@@ -23,7 +23,8 @@ from jaxt2i import checkpoints, modules
 from jaxt2i import config as config_lib
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.errors import UsageError, UserError
-from jaxt2i.models.prior import Prior
+from jaxt2i.masked_sampling import sample_masked
+from jaxt2i.models.prior import MaskedPrior, Prior
 from jaxt2i.models.vqvae import VQVAE
 from jaxt2i.sampling import SamplingOptions, image_key, sample_tokens
 from jaxt2i.state import of_model
@@ -182,7 +183,8 @@ def _draw(
   indices: jax.Array,
 ) -> jax.Array:
   keys = jax.vmap(image_key, (None, 0))(seed, indices)
-  return sample_tokens(model, variables, text, keys, options)
+  sample: Any = sample_masked if isinstance(model, MaskedPrior) else sample_tokens
+  return sample(model, variables, text, keys, options)
 
 
 def _in_chunks(run: Callable[..., jax.Array], size: int, *arrays: np.ndarray) -> np.ndarray:

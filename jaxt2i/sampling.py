@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int, Integer, Key
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import AutoregressivePrior
 from jaxt2i.models.text import PAD
 from jaxt2i.types import Array
 
@@ -24,6 +24,10 @@ class SamplingOptions:
     temperature: logits are divided by it; 0 = always the likeliest token.
     top_k: only the k likeliest tokens; 0 = off.
     top_p: only the likeliest tokens that together have this probability; 1 = off.
+    steps: passes through a masked prior, each of which draws many tokens; 0 = 8 of them. An
+      autoregressive one draws one token after the other and takes none.
+    choice_temperature: of a masked prior; how much chance there is at first in which tokens are
+      kept, rather than the surest (MaskGIT, arXiv 2202.04200, §3.2).
 
   Raises:
     UsageError: for values without a meaning.
@@ -33,11 +37,13 @@ class SamplingOptions:
   temperature: float = 1.0
   top_k: int = 0
   top_p: float = 1.0
+  steps: int = 0
+  choice_temperature: float = 4.5
 
   def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
-      whole = field.name == "top_k"
+      whole = field.name in ("top_k", "steps")
       kind = numbers.Integral if whole else numbers.Real  # NumPy's are among them
       if isinstance(value, bool) or not isinstance(value, kind):
         expected = "a whole number" if whole else "a number"
@@ -49,6 +55,8 @@ class SamplingOptions:
       "temperature": (0 <= self.temperature < float("inf"), "0 or more; 1 = the learnt one"),
       "top_k": (self.top_k >= 0, "0 or more; 0 = off"),
       "top_p": (0 < self.top_p <= 1, "above 0, at most 1; 1 = off"),
+      "steps": (self.steps >= 0, "0 or more; 0 = 8"),
+      "choice_temperature": (0 <= self.choice_temperature < float("inf"), "0 or more"),
     }
     for name, (good, expected) in checks.items():
       if not good:
@@ -98,11 +106,12 @@ def image_key(seed: Integer[Array, ""], index: Int[Array, ""]) -> Key[Array, ""]
 
 @partial(jax.jit, static_argnames=("prior", "options"))
 def sample_tokens(
-  prior: Prior,
+  prior: AutoregressivePrior,
   variables: Any,
   text: Int[Array, "B T"],
   keys: Key[Array, " B"],
   options: SamplingOptions,
+  given: Int[Array, "B N"] | None = None,
 ) -> Int[Array, "B h w"]:
   """Draws a grid of tokens for each caption with a KV cache, in one compiled loop.
 
@@ -112,24 +121,37 @@ def sample_tokens(
     text: captions as padded token ids; a row of PAD draws without a caption.
     keys: one key an image; token i of an image uses fold_in(key, i).
     options: how to draw (static).
+    given: tokens that are there already and stay, −1 where one is missing; None: all are missing.
+      Only what comes after a given token, in raster order, is drawn to fit it.
+
+  Raises:
+    UsageError: the options have `steps`.
   """
+  if options.steps:
+    raise UsageError(
+      f"steps is {options.steps}: must be 0 for an autoregressive prior, which draws one token "
+      "after the other."
+    )
   batch = text.shape[0]
+  if given is None:
+    given = jnp.full((batch, prior.num_tokens), -1)
   guided = options.guidance_scale != 1
   if guided:  # both conditions in one batch: one pass through the network a token
     text = jnp.concatenate([text, jnp.full_like(text, PAD)])
   cache = prior.apply(variables, text, method="start")
 
-  def body(carry: Any, index: Array) -> Any:
-    token, cache = carry
+  def body(carry: Any, inputs: tuple[Array, Array]) -> Any:
+    (token, cache), (index, fixed) = carry, inputs
     tiled = jnp.concatenate([token, token]) if guided else token
     logits, cache = prior.apply(variables, tiled, index, cache, method="step")
     logits = logits.astype(jnp.float32)
     if guided:
       logits = guide(logits[:batch], logits[batch:], options.guidance_scale)
     token_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-    token = jax.vmap(partial(draw, options=options))(token_keys, logits)
+    drawn = jax.vmap(partial(draw, options=options))(token_keys, logits)
+    token = jnp.where(fixed < 0, drawn, fixed)
     return (token, cache), token
 
   first = jnp.zeros((batch,), jnp.int32)  # not looked at: position 0 sees the blank
-  _, tokens = jax.lax.scan(body, (first, cache), jnp.arange(prior.num_tokens))
+  _, tokens = jax.lax.scan(body, (first, cache), (jnp.arange(prior.num_tokens), given.T))
   return tokens.T.reshape(batch, *prior.grid)

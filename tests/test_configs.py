@@ -36,7 +36,13 @@ TOKENIZERS = [
     *itertools.product(list(CODES)[2:], ("conv",), SIZES),
   )
 ]
-PRIORS = [f"prior:{','.join(words)}" for words in itertools.product(("openmoji", "shapes"), SIZES)]
+PRIORS = [
+  f"prior:{','.join(words)}"
+  for words in (
+    *itertools.product(("openmoji", "shapes"), SIZES),
+    *itertools.product(("masked",), ("shapes",), SIZES),
+  )
+]
 
 
 class Noise(Sequence):
@@ -333,3 +339,6 @@ def test_options_of_a_prior_that_cannot_work_are_named(tokenizer_run, prior_run)
   assert "tokenizer of 32-pixel images" in complaint(**{"data.image_size": 32})
   assert "config.model.heads is 3: must divide" in complaint(**{"model.heads": 3})
   assert "vocab_size 2" in complaint(**{"text.vocab_size": 2})
+  masked = {"model.name": "masked"}
+  assert "config.loss.token_dropout is not an option" in complaint(**masked)
+  assert "config.model.name is 'mask': must be one of" in complaint(**{"model.name": "mask"})

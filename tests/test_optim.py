@@ -8,7 +8,7 @@ import pytest
 
 from jaxt2i.errors import UsageError
 from jaxt2i.models.autoencoders import ConvEncoder
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import AutoregressivePrior
 from jaxt2i.muon import orthogonalise, scale_by_muon
 from jaxt2i.optim import Optimizer
 
@@ -102,7 +102,9 @@ def test_updates_equal_adamw_in_numpy(clip):
 
 
 def test_weight_decay_moves_kernels_and_embeddings_only():
-  prior = Prior(8, (1, 2), vocab_size=5, width=8, layers=2, heads=2, text_layers=1, dropout=0.0)
+  prior = AutoregressivePrior(
+    8, (1, 2), vocab_size=5, width=8, layers=2, heads=2, text_layers=1, dropout=0.0
+  )
   tokens, text = jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 3), jnp.int32)
   shapes = jax.eval_shape(lambda: prior.init(jax.random.key(0), tokens, text, train=False))
   params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes["params"])
@@ -146,7 +148,9 @@ def tiny_params(model, *args, **options):
 
 
 def params_of_a_prior():
-  prior = Prior(8, (1, 2), vocab_size=5, width=8, layers=3, heads=2, text_layers=1, dropout=0.0)
+  prior = AutoregressivePrior(
+    8, (1, 2), vocab_size=5, width=8, layers=3, heads=2, text_layers=1, dropout=0.0
+  )
   return tiny_params(prior, jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 3), jnp.int32), train=False)
 
 

@@ -93,6 +93,8 @@ def test_drawings_are_what_was_asked_for(prior_pipeline):
     "temperature": 0.5,
     "top_k": 10,
     "top_p": 1.0,
+    "steps": 0,
+    "choice_temperature": 4.5,
   }
   flat = drawings.tokens.reshape(6, 8, 8)
   np.testing.assert_array_equal(drawings.images.reshape(6, 64, 64, 3), prior_pipeline.decode(flat))

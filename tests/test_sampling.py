@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import AutoregressivePrior
 from jaxt2i.models.text import PAD
 from jaxt2i.sampling import SamplingOptions, draw, guide, image_key, restrict, sample_tokens
 from tests.arrays import integers, normal, random_params
@@ -232,7 +232,9 @@ def test_image_keys_take_the_seeds_that_the_pipeline_gives():
 # --- whole grids ---
 
 K, GRID, N = 16, (2, 3), 6
-PRIOR = Prior(K, GRID, vocab_size=9, width=16, layers=2, heads=2, text_layers=1, dropout=0.0)
+PRIOR = AutoregressivePrior(
+  K, GRID, vocab_size=9, width=16, layers=2, heads=2, text_layers=1, dropout=0.0
+)
 TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [PAD, PAD, PAD]])
 
 
@@ -322,7 +324,9 @@ def test_an_image_follows_its_seed():
 
 def test_grids_follow_the_prior_from_the_first_token_to_the_last():
   """How often each grid of two tokens is drawn, against the chain rule."""
-  small = Prior(3, (1, 2), vocab_size=9, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+  small = AutoregressivePrior(
+    3, (1, 2), vocab_size=9, width=16, layers=1, heads=2, text_layers=1, dropout=0.0
+  )
   params = random_params(small, jnp.zeros((1, 2), jnp.int32), TEXT[:1], train=False)
   number = 2000
   text = jnp.tile(TEXT[:1], (number, 1))
@@ -336,3 +340,25 @@ def test_grids_follow_the_prior_from_the_first_token_to_the_last():
   counts = np.bincount(drawn[:, 0, 0] * 3 + drawn[:, 0, 1], minlength=9)
   assert expected.min() > 5
   assert np.sum((counts - expected) ** 2 / expected) < stats.chi2.ppf(0.999, df=8)
+
+
+# --- some tokens are there already ---
+
+GIVEN = jnp.array([[-1, 3, -1, -1, 0, -1], [-1] * N, [5, 4, 3, 2, 1, 0]])
+
+
+def test_given_tokens_stay_and_what_follows_fits_them():
+  keys = keys_of(0, 1, 2)
+  drawn = np.asarray(sample_tokens(PRIOR, variables(), TEXT, keys, GREEDY, GIVEN)).reshape(3, N)
+  np.testing.assert_array_equal(np.where(GIVEN < 0, -1, drawn), GIVEN)
+  free = sample(TEXT, keys, GREEDY).reshape(3, N)
+  np.testing.assert_array_equal(drawn[1], free[1])
+  assert drawn[0, 0] == free[0, 0]  # before the first given one nothing changes
+  logits = np.asarray(two_passes(jnp.asarray(drawn), TEXT)[0])
+  missing = np.asarray(GIVEN < 0)
+  np.testing.assert_array_equal(drawn[missing], logits.argmax(-1)[missing])
+
+
+def test_an_autoregressive_prior_takes_no_steps():
+  with pytest.raises(UsageError, match="steps is 4: must be 0 for an autoregressive prior"):
+    sample(TEXT, keys_of(0, 1, 2), SamplingOptions(steps=4))

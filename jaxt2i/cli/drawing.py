@@ -19,6 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument("--top_k", type=int, default=0, help="0 = off (default: 0)")
   parser.add_argument("--top_p", type=float, default=1.0, help="1 = off (default: 1)")
+  masked = "of a masked prior:"
+  parser.add_argument("--steps", type=int, default=0, help=f"{masked} passes (default: 8)")
+  parser.add_argument(
+    "--choice_temperature",
+    type=float,
+    default=4.5,
+    help=f"{masked} how much chance there is in what is drawn first (default: 4.5)",
+  )
 
 
 def options(args: argparse.Namespace) -> "SamplingOptions":

@@ -9,6 +9,8 @@ from jaxt2i import data
 from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.records import Source
 from jaxt2i.errors import UsageError, UserError
+from jaxt2i.models.prior import MaskedPrior, Prior
+from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask, PriorTask
 from jaxt2i.train import Evaluator
 from jaxt2i.types import Batch
 
@@ -44,6 +46,12 @@ def splits(options: Mapping[str, Any]) -> tuple[Source, Source]:
         "another config.data.protocol."
       )
   return train, val
+
+
+def prior_task(section: Mapping[str, Any], model: Prior) -> PriorTask:
+  """How a prior is learnt, given `config.loss`. UsageError for an option that it doesn't have."""
+  kind = MaskedTask if isinstance(model, MaskedPrior) else AutoregressiveTask
+  return config_lib.build(kind, section, "config.loss", model=model)
 
 
 def identity(source: Source) -> dict[str, str]:

@@ -21,10 +21,16 @@ from jaxt2i.data.transforms import (
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.samples import Samples
-from jaxt2i.experiment.parts import EVAL_BATCH, Running, augmentation, identity, splits
+from jaxt2i.experiment.parts import (
+  EVAL_BATCH,
+  Running,
+  augmentation,
+  identity,
+  prior_task,
+  splits,
+)
 from jaxt2i.pipeline import TEXT_TOKENIZER_FILE, Pipeline
 from jaxt2i.state import TrainState, of_model
-from jaxt2i.tasks.prior import PriorTask
 from jaxt2i.tokenized import Tokenized
 from jaxt2i.train import Evaluator
 from jaxt2i.types import Batch, Variables
@@ -68,7 +74,7 @@ class PriorExperiment:
     prior = modules.prior(
       config["model"], self.tokenizer, image_size, self.text_tokenizer.vocab_size
     )
-    self.task = config_lib.build(PriorTask, config["loss"], "config.loss", model=prior)
+    self.task = prior_task(config["loss"], prior)
 
   def example(self) -> Batch:
     """One grid of tokens 0 with an empty caption."""

@@ -1,8 +1,8 @@
-"""The prior: an autoregressive transformer over image tokens that reads a caption.
+"""Priors: transformers over image tokens that read a caption through cross-attention.
 
-p(tokens | caption) = Π_i p(token_i | token_<i, caption), in raster order, as in DALL·E
-(arXiv 2102.12092), with the caption through an encoder of its own and cross-attention
-(arXiv 1706.03762).
+Autoregressive: p(tokens | caption) = Π_i p(token_i | token_<i, caption), in raster order, as in
+DALL·E (arXiv 2102.12092). Masked: p(token_i | some other tokens, caption), for any set of others,
+as in MaskGIT (arXiv 2202.04200).
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ class Cache(struct.PyTreeNode):
 
 
 class DecoderBlock(nn.Module):
-  """Causal self-attention, cross-attention to the caption, MLP; each pre-norm and residual."""
+  """Self-attention, cross-attention to the caption, MLP; each pre-norm and residual."""
 
   width: int
   heads: int
@@ -45,14 +45,12 @@ class DecoderBlock(nn.Module):
     self.drop = nn.Dropout(self.dropout)
 
   def __call__(
-    self, x: Float[Array, "B N D"], context: Context, train: bool
+    self, x: Float[Array, "B N D"], context: Context, mask: Bool[Array, "1 #N N"], train: bool
   ) -> tuple[Float[Array, "B N D"], None]:
     """All positions at once. (The None is what a layer adds to `nn.scan`'s outputs.)"""
     drop = lambda y: self.drop(y, deterministic=not train)
-    n = x.shape[1]
-    causal = jnp.tril(jnp.ones((n, n), bool))[None]
     q, k, v = self._qkv(x)
-    x = x + drop(self.out(attend(q, k, v, causal)))
+    x = x + drop(self.out(attend(q, k, v, mask)))
     text_k, text_v = self._text_kv(context)
     x = x + drop(self._read(x, text_k, text_v, context.mask))
     return x + drop(self.mlp(self.norm3(x))), None
@@ -94,7 +92,7 @@ class DecoderBlock(nn.Module):
 
 
 class Prior(nn.Module):
-  """Logits of each image token given those before it and the caption.
+  """What both kinds share.
 
   Attributes:
     codebook_size: K, of the image tokenizer.
@@ -118,7 +116,7 @@ class Prior(nn.Module):
     h, w = self.grid
     normal = like_embeddings(self.width)
     self.text_encoder = TextEncoder(self.vocab_size, self.width, self.text_layers, self.heads)
-    # The id after the last code is the blank, which the first position sees.
+    # The id after the last code is the blank.
     self.embed = nn.Embed(self.codebook_size + 1, self.width)
     self.rows = self.param("rows", normal, (h, 1, self.width))
     self.columns = self.param("columns", normal, (1, w, self.width))
@@ -133,7 +131,7 @@ class Prior(nn.Module):
     self.blocks = nn.scan(
       DecoderBlock,
       methods={
-        "__call__": stacked | {"in_axes": (nn.broadcast, nn.broadcast), "unroll": self.layers},
+        "__call__": stacked | {"in_axes": (nn.broadcast,) * 3, "unroll": self.layers},
         "step": stacked | {"in_axes": (0, nn.broadcast)},
         "text_keys_values": stacked | {"in_axes": (nn.broadcast,)},
       },
@@ -150,14 +148,27 @@ class Prior(nn.Module):
   def num_tokens(self) -> int:
     return self.grid[0] * self.grid[1]
 
+  def _positions(self) -> Float[Array, "N D"]:
+    return (self.rows + self.columns).reshape(self.num_tokens, self.width)
+
+  def _logits(
+    self, x: Float[Array, "B N D"], context: Context, mask: Bool[Array, "1 #N N"], train: bool
+  ) -> Float[Array, "B N K"]:
+    x, _ = self.blocks(x + self._positions()[None], context, mask, train)
+    return self.head(self.norm(x))
+
+
+class AutoregressivePrior(Prior):
+  """Logits of each image token given those before it and the caption; attributes as above."""
+
   def __call__(
     self, tokens: Int[Array, "B N"], text: Int[Array, "B T"], *, train: bool
   ) -> Float[Array, "B N K"]:
     """Logits at every position, each seeing only the tokens before it (needs rng "dropout")."""
     blank = jnp.full((tokens.shape[0], 1), self.blank, tokens.dtype)
-    x = self.embed(jnp.concatenate([blank, tokens[:, :-1]], axis=1)) + self._positions()[None]
-    x, _ = self.blocks(x, self.text_encoder(text), train)
-    return self.head(self.norm(x))
+    x = self.embed(jnp.concatenate([blank, tokens[:, :-1]], axis=1))
+    causal = jnp.tril(jnp.ones((self.num_tokens,) * 2, bool))[None]
+    return self._logits(x, self.text_encoder(text), causal, train)
 
   def start(self, text: Int[Array, "B T"]) -> Cache:
     """An empty cache for these captions."""
@@ -181,5 +192,26 @@ class Prior(nn.Module):
     (x, cache), _ = self.blocks.step((x, cache), jnp.arange(self.layers), index)
     return self.head(self.norm(x))[:, 0], cache
 
-  def _positions(self) -> Float[Array, "N D"]:
-    return (self.rows + self.columns).reshape(self.num_tokens, self.width)
+
+class MaskedPrior(Prior):
+  """Logits of each image token given those that are not blank, wherever they are, and the caption.
+
+  Attributes as above.
+  """
+
+  def __call__(
+    self, tokens: Int[Array, "B N"], text: Int[Array, "B T"], *, train: bool
+  ) -> Float[Array, "B N K"]:
+    """Logits at every position; `blank` stands for a token to be guessed (needs rng "dropout")."""
+    return self.guess(tokens, self.read(text), train=train)
+
+  def read(self, text: Int[Array, "B T"]) -> Context:
+    """The captions, encoded once for all steps of decoding."""
+    return self.text_encoder(text)
+
+  def guess(
+    self, tokens: Int[Array, "B N"], context: Context, *, train: bool = False
+  ) -> Float[Array, "B N K"]:
+    """The same for captions that have been read."""
+    everywhere = jnp.ones((1, 1, self.num_tokens), bool)
+    return self._logits(self.embed(tokens), context, everywhere, train)

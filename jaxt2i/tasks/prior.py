@@ -1,4 +1,8 @@
-"""Learning the prior over image tokens."""
+"""Learning a prior over image tokens.
+
+Batches hold `tokens` int32 [B, h, w] and `text` int32 [B, T]; `weight` [B], where there, is 0 for
+padding.
+"""
 
 import dataclasses
 from typing import Any
@@ -6,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jaxt2i.metrics import Mean
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior, Prior
 from jaxt2i.models.text import PAD
 from jaxt2i.tasks.base import LossOutput
 from jaxt2i.types import Array, Batch, Key, Variables
@@ -17,26 +21,18 @@ from jaxt2i.types import Array, Batch, Key, Variables
 
 @dataclasses.dataclass(frozen=True)
 class PriorTask:
-  """Next-token prediction given the caption.
-
-  Batches hold `tokens` int32 [B, h, w] and `text` int32 [B, T]; `weight` [B], where there, is 0
-  for padding.
+  """What both kinds share.
 
   Attributes:
     model: the prior.
     condition_dropout: P(caption dropped) in training, which teaches the unconditional
       distribution that guidance needs (arXiv 2207.12598).
     label_smoothing: share of the target spread evenly over all codes, in training.
-    token_dropout: P(an image has some of the tokens that the model sees blanked) in training; how
-      many is uniform between none and all, and what is predicted stays whole. A few tokens tell
-      the images of a small data set apart, so that a prior learns them by heart without reading
-      the caption; where the tokens are gone, the caption is all there is.
   """
 
   model: Prior
   condition_dropout: float
   label_smoothing: float
-  token_dropout: float
 
   def init(self, key: Key, batch: Batch) -> Variables:
     """Fresh parameters."""
@@ -44,38 +40,108 @@ class PriorTask:
     text = jnp.asarray(batch["text"])
     return self.model.init(key, tokens.reshape(len(tokens), -1), text, train=False)
 
-  def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
-    """−log p(tokens | text), the mean over tokens, in nats."""
-    tokens = batch["tokens"].reshape(batch["tokens"].shape[0], -1)
+  def _nll(
+    self,
+    variables: Variables,
+    seen: Int[Array, "B N"],
+    batch: Batch,
+    key: Key,
+    train: bool,
+  ) -> tuple[Float[Array, "B N"], Float[Array, "B N"]]:
+    """−log p of each token in nats, given those that are seen and the caption; and smoothed."""
     text = batch["text"]
-    weight = batch.get("weight", jnp.ones(tokens.shape[0], jnp.float32))
-    seen = tokens
-    drop_key, blank_key, dropout_key = jax.random.split(key, 3)
+    drop_key, dropout_key = jax.random.split(key)
     if train:
       dropped = jax.random.bernoulli(drop_key, self.condition_dropout, (text.shape[0], 1))
       text = jnp.where(dropped, PAD, text)
-      seen = jnp.where(self._blanked(blank_key, tokens.shape), self.model.blank, tokens)
     params = {"params": variables["params"]}  # not the frozen tokenizer
-    logits: Any = self.model.apply(
-      params, seen, text, train=train, rngs={"dropout": dropout_key} if train else {}
-    )
-    nll = optax.softmax_cross_entropy_with_integer_labels(logits, tokens)  # [B, N]
-    loss = nll
-    if train and self.label_smoothing:
-      loss = (1 - self.label_smoothing) * nll + self.label_smoothing * _uniform_nll(logits)
-    per_image = Mean.of(jnp.mean(loss, axis=1), weight)
-    return LossOutput(
-      loss=per_image.compute(),
-      metrics={"loss": per_image, "nll": Mean.of(jnp.mean(nll, axis=1), weight)},
-      updates={},
-    )
+    rngs = {"dropout": dropout_key} if train else {}
+    logits: Any = self.model.apply(params, seen, text, train=train, rngs=rngs)
+    nll = optax.softmax_cross_entropy_with_integer_labels(logits, _flat(batch["tokens"]))
+    if not (train and self.label_smoothing):
+      return nll, nll
+    smoothed = (1 - self.label_smoothing) * nll + self.label_smoothing * _uniform_nll(logits)
+    return nll, smoothed
 
-  def _blanked(self, key: Key, shape: tuple[int, int]) -> Bool[Array, "B N"]:
+
+@dataclasses.dataclass(frozen=True)
+class AutoregressiveTask(PriorTask):
+  """Next-token prediction given the caption.
+
+  Attributes (further):
+    token_dropout: P(an image has some of the tokens that the model sees blanked) in training; how
+      many is uniform between none and all, and what is predicted stays whole. A few tokens tell
+      the images of a small data set apart, so that a prior learns them by heart without reading
+      the caption; where the tokens are gone, the caption is all there is.
+  """
+
+  model: AutoregressivePrior
+  token_dropout: float
+
+  def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
+    """−log p(tokens | text), the mean over tokens, in nats."""
+    seen = _flat(batch["tokens"])
+    blank_key, nll_key = jax.random.split(key)
+    if train:
+      seen = jnp.where(self._blanked(blank_key, seen.shape), self.model.blank, seen)
+    nll, smoothed = self._nll(variables, seen, batch, nll_key, train)
+    weight = _weight(batch)
+    loss = Mean.of(jnp.mean(smoothed, axis=1), weight)
+    metrics = {"loss": loss, "nll": Mean.of(jnp.mean(nll, axis=1), weight)}
+    return LossOutput(loss=loss.compute(), metrics=metrics, updates={})
+
+  def _blanked(self, key: Key, shape: tuple[int, ...]) -> Bool[Array, "B N"]:
     """Which tokens `token_dropout` blanks."""
     image_key, rate_key, token_key = jax.random.split(key, 3)
     chosen = jax.random.bernoulli(image_key, self.token_dropout, (shape[0], 1))
     rate = jax.random.uniform(rate_key, (shape[0], 1))
     return chosen & (jax.random.uniform(token_key, shape) < rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedTask(PriorTask):
+  """Guessing the blanked tokens of an image from the others and the caption (MaskGIT).
+
+  In training a share cos(π u / 2), u uniform, of the tokens is blanked (arXiv 2202.04200, §3.1):
+  decoding sees mostly blanks. In evaluation every number from 1 to N is equally probable; the mean
+  is then a bound on −log p(tokens | text), that of the best autoregressive order at random
+  (arXiv 2110.02037, eq. 5), so that it can be compared with the NLL of an autoregressive prior.
+  """
+
+  model: MaskedPrior
+
+  def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
+    """−log p of a blanked token, the mean over those of an image, then over images, in nats."""
+    tokens = _flat(batch["tokens"])
+    blank_key, nll_key = jax.random.split(key)
+    blank = self._blanked(blank_key, tokens.shape, train)
+    seen = jnp.where(blank, self.model.blank, tokens)
+    nll, smoothed = self._nll(variables, seen, batch, nll_key, train)
+    weight = _weight(batch)
+    mean = lambda values: Mean.of(jnp.mean(values, axis=1, where=blank), weight)
+    loss = mean(smoothed)
+    metrics = {"loss": loss, "nll": mean(nll)}
+    return LossOutput(loss=loss.compute(), metrics=metrics, updates={})
+
+  def _blanked(self, key: Key, shape: tuple[int, ...], train: bool) -> Bool[Array, "B N"]:
+    """Which tokens are to be guessed: at least one of each image."""
+    batch, n = shape
+    count_key, token_key = jax.random.split(key)
+    if train:
+      share = jnp.cos(0.5 * jnp.pi * jax.random.uniform(count_key, (batch, 1)))
+    else:  # evenly over the batch: less noise than by chance
+      share = (jnp.arange(batch, dtype=jnp.float32)[:, None] + 0.5) / batch
+    count = jnp.clip(jnp.ceil(share * n), 1, n).astype(jnp.int32)
+    order = jnp.argsort(jnp.argsort(jax.random.uniform(token_key, shape), axis=1), axis=1)
+    return order < count
+
+
+def _flat(tokens: Int[Array, "B h w"]) -> Int[Array, "B N"]:
+  return tokens.reshape(tokens.shape[0], -1)
+
+
+def _weight(batch: Batch) -> Float[Array, " B"]:
+  return batch.get("weight", jnp.ones(batch["tokens"].shape[0], jnp.float32))
 
 
 def _uniform_nll(logits: Float[Array, "B N K"]) -> Float[Array, "B N"]:

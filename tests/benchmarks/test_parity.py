@@ -14,12 +14,12 @@ from configs import prior as prior_config
 from configs import vqvae as vqvae_config
 from jaxt2i import config as config_lib
 from jaxt2i import modules, optim
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import AutoregressivePrior
 from jaxt2i.models.vqvae import to_float
 from jaxt2i.sampling import SamplingOptions, sample_tokens
 from jaxt2i.sharding import make_mesh
 from jaxt2i.state import TrainState
-from jaxt2i.tasks.prior import PriorTask
+from jaxt2i.tasks.prior import AutoregressiveTask
 from jaxt2i.tasks.tokenizer import TokenizerTask
 from jaxt2i.train import make_train_step
 
@@ -93,7 +93,9 @@ def priors() -> Twins:
   text[1, 3:] = 0
   text[2] = 0  # without a caption
   batch = {"tokens": tokens.astype(np.int32), "text": text.astype(np.int32)}
-  task = config_lib.build(PriorTask, config.loss.to_dict(), "config.loss", model=Prior(**options))
+  task = config_lib.build(
+    AutoregressiveTask, config.loss.to_dict(), "config.loss", model=AutoregressivePrior(**options)
+  )
   params = _params(task, batch)
   peer = torch_prior.Prior(**options, max_length=MAX_LENGTH)
   peer.load_state_dict(torch_weights.state_dict(params))

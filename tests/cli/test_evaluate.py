@@ -94,6 +94,7 @@ def test_what_is_measured_is_drawn_as_asked(prior_run, copy, monkeypatch):
   assert evaluate(f"--workdir={workdir}", "--n=2", "--guidance_scale=1.5", "--top_k=3") == 0
   results = json.loads((workdir / "eval" / "val.json").read_text())
   expected = {"guidance_scale": 1.5, "temperature": 0.8, "top_k": 3, "top_p": 1.0}
+  expected |= {"steps": 0, "choice_temperature": 4.5}
   assert {name: results[name] for name in expected} == expected
   assert [expected.items() <= options.items() for options in asked] == [True]
 

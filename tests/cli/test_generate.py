@@ -74,6 +74,8 @@ def test_pictures_metadata_and_grid(generate, prior_run, prior_pipeline):
       "temperature": 0.5,
       "top_k": 0,
       "top_p": 1.0,
+      "steps": 0,
+      "choice_temperature": 4.5,
     }
     assert text["workdir"] == str(prior_run)
     assert text["software"] == f"jaxt2i {jaxt2i.__version__}"

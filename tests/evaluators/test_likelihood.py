@@ -9,15 +9,15 @@ import pytest
 
 from jaxt2i.data.stream import eval_stream
 from jaxt2i.evaluators.likelihood import Likelihood
-from jaxt2i.tasks.prior import PriorTask
+from jaxt2i.tasks.prior import AutoregressiveTask
 from tests.runs import config
 
 CAPTIONS = ("large red star left of small blue heart", "green", "", "a small black cross")
 
 
-def task_of(pipeline, **options) -> PriorTask:
+def task_of(pipeline, **options) -> AutoregressiveTask:
   off = dict.fromkeys(config("prior:tiny")["loss"], 0.0)
-  return PriorTask(model=pipeline.prior, **off | options)
+  return AutoregressiveTask(model=pipeline.prior, **off | options)
 
 
 def row(pair, rng):

@@ -1,4 +1,4 @@
-"""The prior against a forward pass in NumPy; who sees what, by gradient; cache = no cache."""
+"""Priors against a forward pass in NumPy; who sees what, by gradient; cache = no cache."""
 
 import functools
 
@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior
 from jaxt2i.models.text import PAD
 from tests.arrays import integers, random_params
 
 K, GRID, N, VOCAB, T = 24, (2, 3), 6, 11, 5
 WIDTH, LAYERS, HEADS = 32, 2, 4
-PRIOR = Prior(K, GRID, VOCAB, WIDTH, LAYERS, HEADS, text_layers=1, dropout=0.3)
+PRIOR = AutoregressivePrior(K, GRID, VOCAB, WIDTH, LAYERS, HEADS, text_layers=1, dropout=0.3)
 
 # Three words, one word, none; and PAD between words, which may not be looked at either.
 TEXT = jnp.array([[3, 7, 2, PAD, PAD], [5, PAD, PAD, PAD, PAD], [PAD] * 5, [4, PAD, 9, 1, 6]])
@@ -57,7 +57,7 @@ def reached(leaf, axis):
   return np.abs(leaf).max(axis=axis) > 0
 
 
-def numpy_prior(params, tokens, text, *, residuals=True):
+def numpy_prior(params, tokens, text, *, residuals=True, masked=False):
   """The whole network for one image, a position, a layer and a head at a time."""
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
 
@@ -85,18 +85,18 @@ def numpy_prior(params, tokens, text, *, residuals=True):
   c = np.concatenate([e["slot"][0], (e["embed"]["embedding"][text] + e["positions"][0])[words]])
   b = e["block0"]
   q, k, v = np.split(norm(c, b["norm1"]["scale"]) @ b["qkv"]["kernel"], 3, axis=1)
-  everything = lambda i: slice(None)
+  everything, past = lambda i: slice(None), lambda i: slice(i + 1)
   c = c + attention(q, k, v, everything) @ b["out"]["kernel"]
   hidden = norm(c, b["norm2"]["scale"])
   c = c + mlp(hidden, b["mlp"]["up"]["kernel"], b["mlp"]["down"]["kernel"])
   c = norm(c, e["norm"]["scale"])
 
   where = [p["rows"][i, 0] + p["columns"][0, j] for i in range(GRID[0]) for j in range(GRID[1])]
-  x = p["embed"]["embedding"][[K, *tokens[:-1]]] + np.array(where)
+  x = p["embed"]["embedding"][tokens if masked else [K, *tokens[:-1]]] + np.array(where)
   for layer in range(LAYERS if residuals else 0):
     b = jax.tree.map(lambda a, layer=layer: a[layer], p["blocks"])
     q, k, v = np.split(norm(x, b["norm1"]["scale"]) @ b["qkv"]["kernel"], 3, axis=1)
-    x = x + attention(q, k, v, lambda i: slice(i + 1)) @ b["out"]["kernel"]
+    x = x + attention(q, k, v, everything if masked else past) @ b["out"]["kernel"]
     k, v = np.split(c @ b["text_kv"]["kernel"], 2, axis=1)
     q = norm(x, b["norm2"]["scale"]) @ b["text_q"]["kernel"]
     x = x + attention(q, k, v, everything) @ b["text_out"]["kernel"]
@@ -244,7 +244,9 @@ def test_layers_are_stacked_and_start_differently():
 
 def test_positions_start_as_large_as_embeddings():
   """Smaller ones drown in the words: which adjective belongs to which noun is then learnt late."""
-  prior = Prior(64, (16, 16), 64, width=64, layers=1, heads=2, text_layers=1, dropout=0.0)
+  prior = AutoregressivePrior(
+    64, (16, 16), 64, width=64, layers=1, heads=2, text_layers=1, dropout=0.0
+  )
   tokens, text = jnp.zeros((1, 256), jnp.int32), jnp.zeros((1, 64), jnp.int32)
   start = jax.jit(lambda: prior.init(jax.random.key(0), tokens, text, train=False))()["params"]
   encoder = start["text_encoder"]
@@ -277,3 +279,43 @@ def test_dropout_is_on_every_residual_branch():
   for b in range(4):
     expected = numpy_prior(params(), np.asarray(TOKENS[b]), np.asarray(TEXT[b]), residuals=False)
     np.testing.assert_allclose(logits[b], expected, atol=1e-4)
+
+
+# --- masked ---
+
+MASKED = MaskedPrior(K, GRID, VOCAB, WIDTH, LAYERS, HEADS, text_layers=1, dropout=0.3)
+SOME = jnp.where(integers(4, 0, 2, 4, N) > 0, TOKENS, K)  # K: to be guessed
+
+
+def test_a_masked_prior_has_the_same_parameters():
+  shapes = jax.eval_shape(
+    lambda: MASKED.init(jax.random.key(0), TOKENS, TEXT, train=False)["params"]
+  )
+  assert jax.tree.map(lambda x: x.shape, shapes) == jax.tree.map(lambda x: x.shape, params())
+
+
+def test_masked_logits_equal_a_numpy_forward_pass():
+  logits = logits_of(params(), SOME, TEXT, prior=MASKED)
+  for b in range(4):
+    tokens, text = np.asarray(SOME[b]), np.asarray(TEXT[b])
+    expected = numpy_prior(params(), tokens, text, masked=True)
+    np.testing.assert_allclose(logits[b], expected, atol=1e-4)
+
+
+def test_masked_logits_depend_on_all_tokens_before_and_after():
+  before = logits_of(params(), TOKENS, TEXT, prior=MASKED)
+  for j in range(N):
+    tokens = np.array(TOKENS)
+    tokens[:, j] = (tokens[:, j] + 1) % K
+    after = logits_of(params(), jnp.asarray(tokens), TEXT, prior=MASKED)
+    assert np.all(reached(after - before, axis=-1))
+
+
+def test_captions_that_were_read_once_give_the_same_guesses():
+  @jax.jit
+  def guess(params):
+    context = MASKED.apply({"params": params}, TEXT, method="read")
+    return MASKED.apply({"params": params}, SOME, context, method="guess")
+
+  whole = logits_of(params(), SOME, TEXT, prior=MASKED)
+  np.testing.assert_allclose(guess(params()), whole, atol=1e-6)

@@ -9,20 +9,20 @@ import pytest
 from scipy import stats
 
 from jaxt2i import metrics
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior
 from jaxt2i.models.text import PAD
-from jaxt2i.tasks.prior import PriorTask
+from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
 from tests.arrays import integers, random_params
 
 K, GRID, VOCAB = 13, (2, 2), 9
-MODEL = Prior(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+MODEL = AutoregressivePrior(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
 TOKENS = integers(0, 0, K, 4, *GRID)
 TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [2, 4, 8], [1, 1, PAD]])
 BATCH = {"tokens": TOKENS, "text": TEXT}
 
 
 def task_of(model=MODEL, condition_dropout=0.0, label_smoothing=0.0, token_dropout=0.0):
-  return PriorTask(model, condition_dropout, label_smoothing, token_dropout)
+  return AutoregressiveTask(model, condition_dropout, label_smoothing, token_dropout)
 
 
 PLAIN = task_of()
@@ -121,7 +121,7 @@ def test_condition_dropout_drops_whole_captions_as_often_as_asked():
   assert len({tuple(row) for row in dropped}) > 5  # each image for itself
 
 
-class Echo(Prior):
+class Echo(AutoregressivePrior):
   """Sure of a token that it was shown; where one was blanked, says code 0 with probability 1/2."""
 
   def setup(self):
@@ -224,3 +224,78 @@ def test_dropout_follows_the_key_and_is_off_in_evaluation():
   assert loss(task, 0, True) == loss(task, 0, True)
   assert loss(task, 0, True) != loss(task, 1, True)
   assert loss(ALL, 0, False) == loss(ALL, 1, False)
+
+
+# --- masked ---
+
+MASKED = MaskedPrior(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+
+
+def masked_task(**options):
+  return MaskedTask(MASKED, **(dict(condition_dropout=0.0, label_smoothing=0.0) | options))
+
+
+class MaskedEcho(MaskedPrior):
+  """Says the code that most visible tokens have, with probability 1/2; sure of what it is shown."""
+
+  def setup(self):
+    pass
+
+  def __call__(self, tokens, text, *, train):
+    blank = (tokens == self.blank)[..., None]
+    shown = 100 * jax.nn.one_hot(tokens, self.codebook_size)
+    guess = jnp.log(self.codebook_size - 1.0) * jax.nn.one_hot(0, self.codebook_size)
+    return jnp.where(blank, guess[None, None], shown)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_masked_loss_is_the_mean_over_what_is_to_be_guessed(train):
+  echo = MaskedEcho(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+  task = MaskedTask(echo, condition_dropout=0.0, label_smoothing=0.0)
+  zeros = {"tokens": jnp.zeros((4, *GRID), jnp.int32), "text": TEXT}
+  for seed in range(5):
+    out = task.loss({"params": {}}, zeros, jax.random.key(seed), train=train)
+    np.testing.assert_allclose(out.loss, np.log(2), rtol=1e-5)
+
+
+def test_in_training_a_cosine_of_the_tokens_is_blanked():
+  counts = jax.jit(lambda key: masked_task()._blanked(key, (4000, 8), True).sum(axis=1))
+  found = np.bincount(np.asarray(counts(jax.random.key(0))), minlength=9)
+  # P(⌈8 cos(π u / 2)⌉ ≤ n) = 1 − (2/π) arccos(n / 8)
+  below = 1 - 2 / np.pi * np.arccos(np.arange(9) / 8)
+  expected = 4000 * np.diff(below)
+  assert found[0] == 0
+  assert np.sum((found[1:] - expected) ** 2 / expected) < stats.chi2.ppf(0.999, df=7)
+
+
+def test_which_tokens_are_blanked_is_left_to_chance():
+  blanked = np.asarray(
+    jax.jit(lambda key: masked_task()._blanked(key, (4000, 8), True))(jax.random.key(1))
+  )
+  share = blanked.mean(axis=0)
+  np.testing.assert_allclose(share, share.mean(), atol=0.03)
+  assert len(np.unique(blanked, axis=0)) > 200
+
+
+def test_evaluation_blanks_every_number_of_tokens_equally_often():
+  counts = np.asarray(masked_task()._blanked(jax.random.key(0), (32, 8), False).sum(axis=1))
+  np.testing.assert_array_equal(np.bincount(counts, minlength=9), [0] + [4] * 8)
+
+
+def test_masked_evaluation_is_the_nll_of_an_order_at_random():
+  """The mean over numbers and sets of blanked tokens against all orders of two tokens by hand."""
+  model = MaskedPrior(3, (1, 2), VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+  tokens = jnp.array([[[2, 1]]])
+  params = {"params": random_params(model, tokens.reshape(1, -1), TEXT[:1], train=False)}
+
+  def log_p(seen):
+    logits = np.asarray(model.apply(params, jnp.array([seen]), TEXT[:1], train=False), np.float64)
+    return (logits - np.log(np.exp(logits).sum(-1, keepdims=True)))[0]
+
+  nothing = log_p([3, 3])
+  first_left = nothing[0, 2] + log_p([2, 3])[1, 1]
+  first_right = nothing[1, 1] + log_p([3, 1])[0, 2]
+  task = MaskedTask(model, condition_dropout=0.0, label_smoothing=0.0)
+  batch = {"tokens": jnp.tile(tokens, (4000, 1, 1)), "text": jnp.tile(TEXT[:1], (4000, 1))}
+  nll = task.loss(params, batch, jax.random.key(0), train=False).loss
+  np.testing.assert_allclose(nll, -(first_left + first_right) / 4, rtol=0.03)
