@@ -22,7 +22,7 @@ def _ours(size: str, batch: int) -> Prepared:
   import jax.numpy as jnp
 
   from jaxt2i.models.prior import AutoregressivePrior
-  from jaxt2i.sampling import SamplingOptions, image_key, sample_tokens
+  from jaxt2i.sampling import Conditions, SamplingOptions, image_key, sample
 
   config = sized_config(size)
   prior = AutoregressivePrior(**model_options(config))
@@ -31,8 +31,10 @@ def _ours(size: str, batch: int) -> Prepared:
   variables = jax.jit(partial(prior.init, train=False))(jax.random.key(0), tokens, text)
   keys = jax.vmap(image_key, (None, 0))(jnp.uint32(0), jnp.arange(batch))
   options = SamplingOptions(temperature=TEMPERATURE)
+  draw = partial(sample, prior, variables, Conditions.of(text), keys, options)
+  nothing = jnp.full(tokens.shape, -1)
   return Prepared(
-    lambda: jax.block_until_ready(sample_tokens(prior, variables, text, keys, options)),
+    lambda: jax.block_until_ready(draw(nothing)),
     sum(x.size for x in jax.tree.leaves(variables)),
   )
 

@@ -23,10 +23,9 @@ from jaxt2i import checkpoints, modules
 from jaxt2i import config as config_lib
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.errors import UsageError, UserError
-from jaxt2i.masked_sampling import sample_masked
-from jaxt2i.models.prior import MaskedPrior, Prior
+from jaxt2i.models.prior import Prior
 from jaxt2i.models.vqvae import VQVAE
-from jaxt2i.sampling import SamplingOptions, image_key, sample_tokens
+from jaxt2i.sampling import Conditions, SamplingOptions, image_key, sample
 from jaxt2i.state import of_model
 from jaxt2i.types import Variables
 
@@ -44,6 +43,7 @@ class Drawings:
 
   prompts: tuple[str, ...]  # P of them
   seed: int
+  negative_prompt: str
   options: SamplingOptions
   tokens: np.ndarray  # [P, n, h, w] int32
   images: np.ndarray  # [P, n, H, W, 3] uint8
@@ -85,7 +85,14 @@ class Pipeline:
     return _in_chunks(run, IMAGE_CHUNK, tokens)
 
   def __call__(
-    self, prompts: Sequence[str], *, n: int = 1, seed: int = 0, **options: float | int
+    self,
+    prompts: Sequence[str],
+    *,
+    n: int = 1,
+    seed: int = 0,
+    negative_prompt: str = "",
+    given: Integer[np.ndarray, "P h w"] | None = None,
+    **options: Any,
   ) -> Drawings:
     """Draws n pictures for each prompt.
 
@@ -93,33 +100,94 @@ class Pipeline:
       prompts: captions; "" draws without one.
       n: pictures a prompt.
       seed: picture i of a prompt depends on (weights, prompt, seed, i, options) and nothing else.
+      negative_prompt: what guidance leads away from, instead of from no caption.
+      given: for each prompt tokens that stay as they are; −1 where one is to be drawn.
       **options: fields of `SamplingOptions`.
 
     Raises:
       UserError: this pipeline has no prior. UsageError: an option that has no meaning.
     """
-    if self.prior is None or self.text_tokenizer is None:
-      raise UserError("This run is a tokenizer without a prior: load the workdir of a prior.")
     if isinstance(prompts, str):
       raise UsageError(f"prompts is the string {prompts!r}: must be a list, [{prompts!r}].")
+    mix = np.ones((1, len(prompts)), np.float32)
+    return self._draw([list(prompts)], mix, n, seed, negative_prompt, given, options)
+
+  def between(
+    self, first: str, second: str, *, count: int, seed: int = 0, **options: Any
+  ) -> Drawings:
+    """Draws `count` pictures on the way from one prompt to another, all with the same key.
+
+    Their logits are mixed: the first picture is of the first prompt alone, the last one of the
+    second. Each stands under the prompt that it is nearer to. Other arguments and errors: as of
+    drawing.
+    """
+    if count < 2:
+      raise UsageError(f"count is {count}: must be 2 or more.")
+    share = np.linspace(0, 1, count, dtype=np.float32)
+    prompts = [[first] * count, [second] * count]
+    drawn = self._draw(prompts, np.stack([1 - share, share]), 1, seed, "", None, options)
+    nearer = tuple(second if part > 0.5 else first for part in share)
+    return dataclasses.replace(drawn, prompts=nearer)
+
+  def _draw(
+    self,
+    prompts: list[list[str]],  # [J][P]
+    mix: np.ndarray,  # [J, P]
+    n: int,
+    seed: int,
+    negative_prompt: str,
+    given: np.ndarray | None,
+    options: Mapping[str, Any],
+  ) -> Drawings:
+    if self.prior is None or self.text_tokenizer is None:
+      raise UserError("This run is a tokenizer without a prior: load the workdir of a prior.")
+    count = len(prompts[0])
     if n < 1:
       raise UsageError(f"n is {n}: must be 1 or more.")
     if not 0 <= seed < 2**32:
       raise UsageError(f"seed is {seed}: must be from 0 to {2**32 - 1}.")
-    sampling = SamplingOptions(**options)  # type: ignore[arg-type]
-    text = np.repeat(self.text_tokenizer(prompts), n, axis=0)
-    indices = np.tile(np.arange(n, dtype=np.int32), len(prompts))
+    sampling = SamplingOptions(**options)
+    if negative_prompt and sampling.guidance_scale == 1:
+      raise UsageError(
+        f"negative_prompt is {negative_prompt!r} with a guidance_scale of 1, which looks at none: "
+        "must be empty, or the scale above 1, such as 3."
+      )
+    fixed = self._fixed(given, count).reshape(count, -1)
+    text = np.stack([self.text_tokenizer(part) for part in prompts])  # [J, P, T]
+    negative = self.text_tokenizer([negative_prompt] * count)
+    rows = [np.moveaxis(text, 0, 1), mix.T, negative, fixed]  # P first: they are cut into chunks
+    indices = np.tile(np.arange(n, dtype=np.int32), count)
     run = partial(_draw, self.prior, self.prior_variables, sampling, np.uint32(seed))
-    tokens = _in_chunks(run, DRAW_CHUNK, text, indices)
+    tokens = _in_chunks(run, DRAW_CHUNK, indices, *(np.repeat(row, n, axis=0) for row in rows))
     images = self.decode(tokens)
-    shape = (len(prompts), n)
+    shape = (count, n)
     return Drawings(
-      prompts=tuple(prompts),
+      prompts=tuple(prompts[0]),
       seed=seed,
+      negative_prompt=negative_prompt,
       options=sampling,
       tokens=tokens.reshape(*shape, *tokens.shape[1:]),
       images=images.reshape(*shape, *images.shape[1:]),
     )
+
+  def _fixed(self, given: np.ndarray | None, count: int) -> Int32[np.ndarray, "P h w"]:
+    """`given`, or nothing; UsageError unless it is such an array of codes that there are."""
+    assert self.prior is not None
+    expected = (count, *self.prior.grid)
+    if given is None:
+      return np.full(expected, -1, np.int32)
+    if not np.issubdtype(given.dtype, np.integer) or given.shape != expected:
+      raise UsageError(
+        f"given is {given.dtype} {list(given.shape)}: must be int32 {list(expected)}, a grid of "
+        "tokens a prompt."
+      )
+    size = self.prior.codebook_size
+    if not -1 <= given.min() <= given.max() < size:
+      raise UsageError(
+        f"given is from {given.min()} to {given.max()}: must be from -1 (to be drawn) to "
+        f"{size - 1}."
+      )
+    return given.astype(np.int32)
 
 
 def load(workdir: str | Path) -> Pipeline:
@@ -179,12 +247,15 @@ def _draw(
   variables: Any,
   options: SamplingOptions,
   seed: jax.Array,
-  text: jax.Array,
   indices: jax.Array,
+  text: jax.Array,
+  mix: jax.Array,
+  negative: jax.Array,
+  given: jax.Array,
 ) -> jax.Array:
   keys = jax.vmap(image_key, (None, 0))(seed, indices)
-  sample: Any = sample_masked if isinstance(model, MaskedPrior) else sample_tokens
-  return sample(model, variables, text, keys, options)
+  conditions = Conditions(text=jnp.moveaxis(text, 1, 0), mix=mix.T, negative=negative)
+  return sample(model, variables, conditions, keys, options, given)
 
 
 def _in_chunks(run: Callable[..., jax.Array], size: int, *arrays: np.ndarray) -> np.ndarray:

@@ -90,6 +90,7 @@ def test_drawings_are_what_was_asked_for(prior_pipeline):
   assert drawings.seed == 5
   assert dataclasses.asdict(drawings.options) == {
     "guidance_scale": 1.0,
+    "guidance_schedule": "constant",
     "temperature": 0.5,
     "top_k": 10,
     "top_p": 1.0,
@@ -165,6 +166,53 @@ def test_options_without_meaning_are_refused(prior_pipeline, options):
   (name,) = options
   with pytest.raises(UsageError, match=f"^{name} is "):
     prior_pipeline([PROMPT], **options)
+
+
+def test_given_tokens_stay(prior_pipeline):
+  free = prior_pipeline([PROMPT, "green"], n=2, seed=0)
+  given = np.full((2, 8, 8), -1, np.int32)
+  given[0, 3] = (free.tokens[0, 0, 3] + 1) % 512
+  drawn = prior_pipeline([PROMPT, "green"], n=2, seed=0, given=given)
+  np.testing.assert_array_equal(drawn.tokens[0, :, 3], np.stack([given[0, 3]] * 2))
+  np.testing.assert_array_equal(drawn.tokens[0, :, :3], free.tokens[0, :, :3])
+  np.testing.assert_array_equal(drawn.tokens[1], free.tokens[1])
+
+
+@pytest.mark.parametrize(
+  ("given", "named"),
+  [
+    (np.zeros((1, 8, 7), np.int32), r"given is int32 \[1, 8, 7\]: must be int32 \[1, 8, 8\]"),
+    (np.zeros((1, 8, 8), np.float32), "given is float32"),
+    (np.full((1, 8, 8), 512), "given is from 512 to 512: must be from -1"),
+    (np.full((1, 8, 8), -2), "given is from -2 to -2"),
+  ],
+)
+def test_given_tokens_that_do_not_fit_are_refused(prior_pipeline, given, named):
+  with pytest.raises(UsageError, match=named):
+    prior_pipeline._fixed.__wrapped__(prior_pipeline, given, 1)
+
+
+def test_guidance_leads_away_from_the_negative_prompt(prior_pipeline):
+  options = dict(seed=0, guidance_scale=4.0)
+  usual = prior_pipeline([PROMPT], **options)
+  away = prior_pipeline([PROMPT], negative_prompt="green", **options)
+  assert not np.array_equal(usual.tokens, away.tokens)
+  assert (usual.negative_prompt, away.negative_prompt) == ("", "green")
+  # Away from itself: u + s (u - u).
+  itself = prior_pipeline([PROMPT], negative_prompt=PROMPT, **options)
+  np.testing.assert_array_equal(itself.tokens, prior_pipeline([PROMPT], seed=0).tokens)
+  with pytest.raises(UsageError, match="negative_prompt is 'green' with a guidance_scale of 1"):
+    prior_pipeline([PROMPT], negative_prompt="green")
+
+
+def test_the_way_between_two_prompts_begins_and_ends_with_them(prior_pipeline):
+  way = prior_pipeline.between(PROMPT, "green", count=5, seed=2)
+  assert way.prompts == (PROMPT, PROMPT, PROMPT, "green", "green")
+  assert way.tokens.shape == (5, 1, 8, 8)
+  for at, prompt in ((0, PROMPT), (4, "green")):
+    np.testing.assert_array_equal(way.tokens[at], prior_pipeline([prompt], seed=2).tokens[0])
+  with pytest.raises(UsageError, match="count is 1: must be 2 or more"):
+    prior_pipeline.between(PROMPT, "green", count=1)
 
 
 def test_one_string_is_not_a_list_of_prompts(prior_pipeline):

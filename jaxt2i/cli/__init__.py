@@ -17,6 +17,7 @@ from jaxt2i.errors import UsageError, UserError, suggest
 COMMANDS = {
   "quickstart": "train on drawings or shapes for some minutes, then draw from words",
   "generate": "draw pictures for your own words with a trained run",
+  "edit": "draw a part of a picture anew, what lies beside it, or a variation",
   "data": "prepare, split, check and explore images and captions of your own",
   "study": "train and compare many variants at one budget",
   "evaluate": "measure a trained run on a split of its data",

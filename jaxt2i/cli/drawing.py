@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from jaxt2i.errors import UsageError
 
 if TYPE_CHECKING:
   from jaxt2i.sampling import SamplingOptions
@@ -14,6 +16,11 @@ TEMPERATURE = 0.8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """One option a field of `SamplingOptions`."""
   parser.add_argument("--guidance_scale", type=float, default=1.0, help="1 = off (default: 1)")
+  parser.add_argument(
+    "--guidance_schedule",
+    default="constant",
+    help="constant, or rising from 1 to --guidance_scale while drawing (default: constant)",
+  )
   parser.add_argument(
     "--temperature", type=float, default=TEMPERATURE, help=f"(default: {TEMPERATURE})"
   )
@@ -29,9 +36,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+  """What every command that draws for prompts has beside: seed, negative prompt, options."""
+  parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (default: 0)")
+  parser.add_argument(
+    "--negative_prompt",
+    default="",
+    help="what guidance leads away from (default: from no caption)",
+  )
+  add_arguments(parser)
+
+
 def options(args: argparse.Namespace) -> "SamplingOptions":
   """The `SamplingOptions` of parsed arguments; UsageError for one that has no meaning."""
   from jaxt2i.sampling import SamplingOptions  # not above: `--help` should not wait for JAX
 
   names = [field.name for field in dataclasses.fields(SamplingOptions)]
   return SamplingOptions(**{name: getattr(args, name) for name in names})
+
+
+def arguments(args: argparse.Namespace) -> dict[str, Any]:
+  """What `add_common_arguments` added, as a pipeline takes it; UsageError as of `options`."""
+  if not 0 <= args.seed < 2**32:
+    raise UsageError(f"--seed is {args.seed}: must be from 0 to {2**32 - 1}.")
+  chosen = dataclasses.asdict(options(args))
+  return {"seed": args.seed, "negative_prompt": args.negative_prompt, **chosen}
+
+
+def note(prompt: str, text_tokenizer: Any) -> None:
+  """Says what of a prompt the model cannot use."""
+  if text_tokenizer is None:
+    return  # a tokenizer without a prior: drawing will refuse
+  if not prompt.strip():
+    print("note: an empty prompt draws without a caption (unconditional).")
+    return
+  tokens = text_tokenizer.num_tokens(prompt)
+  if tokens > text_tokenizer.max_length:
+    print(f"note: the prompt has {tokens} tokens; the first {text_tokenizer.max_length} are used.")
+  words, unknown = text_tokenizer.words(prompt), text_tokenizer.unknown_words(prompt)
+  if unknown:
+    shown = ", ".join(unknown[:8])
+    share = len(unknown) / len(words)
+    print(f"note: {share:.0%} of the words never occurred in training captions: {shown}")

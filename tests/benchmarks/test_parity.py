@@ -16,12 +16,13 @@ from jaxt2i import config as config_lib
 from jaxt2i import modules, optim
 from jaxt2i.models.prior import AutoregressivePrior
 from jaxt2i.models.vqvae import to_float
-from jaxt2i.sampling import SamplingOptions, sample_tokens
+from jaxt2i.sampling import SamplingOptions
 from jaxt2i.sharding import make_mesh
 from jaxt2i.state import TrainState
 from jaxt2i.tasks.prior import AutoregressiveTask
 from jaxt2i.tasks.tokenizer import TokenizerTask
 from jaxt2i.train import make_train_step
+from tests.drawing import sample_text
 
 torch = pytest.importorskip("torch", reason="PyTorch is an extra of the benchmarks only")
 
@@ -165,7 +166,7 @@ def test_both_samplers_draw_the_same_where_nothing_is_left_to_chance(priors: Twi
   keys = jax.random.split(jax.random.key(0), BATCH)
   text = jnp.asarray(priors.batch["text"])
   coldest = SamplingOptions(temperature=0.0)
-  ours = sample_tokens(priors.task.model, {"params": priors.params}, text, keys, coldest)
+  ours = sample_text(priors.task.model, {"params": priors.params}, text, keys, coldest)
   theirs = priors.peer.sample(priors.tokens_and_text[1], temperature=1e-4)
   np.testing.assert_array_equal(theirs, np.reshape(ours, (BATCH, -1)))
 

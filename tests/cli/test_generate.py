@@ -71,6 +71,7 @@ def test_pictures_metadata_and_grid(generate, prior_run, prior_pipeline):
     assert text["seed"] == "3"
     assert json.loads(text["options"]) == {
       "guidance_scale": 1.0,
+      "guidance_schedule": "constant",
       "temperature": 0.5,
       "top_k": 0,
       "top_p": 1.0,

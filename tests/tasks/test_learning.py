@@ -7,10 +7,10 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxt2i.masked_sampling import sample_masked
 from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior
-from jaxt2i.sampling import SamplingOptions, image_key, sample_tokens
+from jaxt2i.sampling import SamplingOptions, image_key
 from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
+from tests.drawing import sample_text
 
 K = 4
 OPTIONS = dict(vocab_size=3, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
@@ -105,12 +105,9 @@ def test_samples_follow_what_was_learnt(learnt, steps):
   number = 4000
   keys = jax.vmap(image_key, (None, 0))(jnp.asarray(0), jnp.arange(number))
   text = jnp.full((number, 1), 1, jnp.int32)
-  if masked:
-    # With so much noise in the choice the order of the two is left to chance.
-    options = SamplingOptions(steps=steps, choice_temperature=1e6)
-    drawn = sample_masked(task.model, variables, text, keys, options)
-  else:
-    drawn = sample_tokens(task.model, variables, text, keys, SamplingOptions())
+  # With so much noise in the choice the order of the two is left to chance.
+  options = SamplingOptions(steps=steps if masked else 0, choice_temperature=1e6)
+  drawn = sample_text(task.model, variables, text, keys, options)
   pairs = np.asarray(drawn)[:, 0, 0] * K + np.asarray(drawn)[:, 0, 1]
   counts = np.bincount(pairs, minlength=K * K)
   p = joint(task, variables, 0)

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int, Key
 
 from jaxt2i.errors import UsageError
 from jaxt2i.models.prior import MaskedPrior
-from jaxt2i.models.text import PAD
-from jaxt2i.sampling import SamplingOptions, draw, guide
+from jaxt2i.sampling.conditions import Conditions
+from jaxt2i.sampling.options import SamplingOptions, draw
 from jaxt2i.types import Array
 
 STEPS = 8  # where the options say nothing
@@ -20,10 +20,10 @@ STEPS = 8  # where the options say nothing
 def sample_masked(
   prior: MaskedPrior,
   variables: Any,
-  text: Int[Array, "B T"],
+  conditions: Conditions,
   keys: Key[Array, " B"],
   options: SamplingOptions,
-  given: Int[Array, "B N"] | None = None,
+  given: Int[Array, "B N"],
 ) -> Int[Array, "B h w"]:
   """Draws a grid of tokens for each caption, in `options.steps` passes through the network.
 
@@ -34,10 +34,10 @@ def sample_masked(
   Args:
     prior: the module (static).
     variables: its variables, `{"params": ...}`.
-    text: captions as padded token ids; a row of PAD draws without a caption.
+    conditions: captions as padded token ids.
     keys: one key an image; step s of an image uses fold_in(key, s).
     options: how to draw (static).
-    given: tokens that are there already and stay, −1 where one is missing; None: all are missing.
+    given: tokens that are there already and stay, −1 where one is missing.
 
   Raises:
     UsageError: more steps than tokens.
@@ -45,28 +45,21 @@ def sample_masked(
   steps = options.steps or min(STEPS, prior.num_tokens)
   if steps > prior.num_tokens:
     raise UsageError(f"steps is {steps}: must be at most {prior.num_tokens}, one a token.")
-  batch = text.shape[0]
-  if given is None:
-    given = jnp.full((batch, prior.num_tokens), -1)
-  guided = options.guidance_scale != 1
-  if guided:
-    text = jnp.concatenate([text, jnp.full_like(text, PAD)])
-  context = prior.apply(variables, text, method="read")
+  context = prior.apply(variables, conditions.stacked(options), method="read")
   tokens = jnp.where(given < 0, prior.blank, given)
   missing = jnp.sum(given < 0, axis=1)  # [B]
 
   def body(carry: tuple[Array, Array], step: Array) -> tuple[tuple[Array, Array], None]:
     tokens, left = carry
-    tiled = jnp.concatenate([tokens, tokens]) if guided else tokens
+    tiled = conditions.repeated(tokens, options)
     logits: Any = prior.apply(variables, tiled, context, method="guess")
-    logits = logits.astype(jnp.float32)
-    if guided:
-      logits = guide(logits[:batch], logits[batch:], options.guidance_scale)
     done = (step + 1).astype(jnp.float32) / steps
+    logits = conditions.combined(logits, options, done)
     step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
     drawn, confidence = jax.vmap(partial(_guess, options=options, done=done))(step_keys, logits)
     # At least one token a step, as long as there are some, this one and the later ones.
-    after = jnp.floor(missing * jnp.cos(0.5 * jnp.pi * done)).astype(left.dtype)
+    # (The small number: whether cos(π/3) is a half, rounding must not decide.)
+    after = jnp.floor(missing * jnp.cos(0.5 * jnp.pi * done) + 1e-4).astype(left.dtype)
     after = jnp.maximum(jnp.clip(after, jnp.minimum(steps - 1 - step, left - 1), left - 1), 0)
     blank = tokens == prior.blank
     rank = _ranks(jnp.where(blank, confidence, jnp.inf))
@@ -74,7 +67,7 @@ def sample_masked(
     return (tokens, after), None
 
   (tokens, _), _ = jax.lax.scan(body, (tokens, missing), jnp.arange(steps))
-  return tokens.reshape(batch, *prior.grid)
+  return tokens.reshape(-1, *prior.grid)
 
 
 def _guess(

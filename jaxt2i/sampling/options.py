@@ -1,18 +1,16 @@
-"""Drawing tokens from a prior: temperature, top-k, top-p, guidance, a key for each image."""
+"""How a token is drawn from logits: temperature, top-k, top-p; and the key of each image."""
 
 import dataclasses
 import numbers
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, Integer, Key
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import AutoregressivePrior
-from jaxt2i.models.text import PAD
 from jaxt2i.types import Array
+
+SCHEDULES = ("constant", "rising")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +19,8 @@ class SamplingOptions:
 
   Attributes:
     guidance_scale: s in u + s(c − u), logits without and with the caption; 1 = off.
+    guidance_schedule: "constant", or "rising" from 1 to guidance_scale, from the first token to the
+      last (as in Muse, arXiv 2301.00704, §2.7): the first ones then stay varied.
     temperature: logits are divided by it; 0 = always the likeliest token.
     top_k: only the k likeliest tokens; 0 = off.
     top_p: only the likeliest tokens that together have this probability; 1 = off.
@@ -34,6 +34,7 @@ class SamplingOptions:
   """
 
   guidance_scale: float = 1.0
+  guidance_schedule: str = "constant"
   temperature: float = 1.0
   top_k: int = 0
   top_p: float = 1.0
@@ -41,7 +42,13 @@ class SamplingOptions:
   choice_temperature: float = 4.5
 
   def __post_init__(self) -> None:
+    if self.guidance_schedule not in SCHEDULES:
+      raise UsageError(
+        f"guidance_schedule is {self.guidance_schedule!r}: must be {' or '.join(SCHEDULES)}."
+      )
     for field in dataclasses.fields(self):
+      if field.name == "guidance_schedule":
+        continue
       value = getattr(self, field.name)
       whole = field.name in ("top_k", "steps")
       kind = numbers.Integral if whole else numbers.Real  # NumPy's are among them
@@ -61,13 +68,6 @@ class SamplingOptions:
     for name, (good, expected) in checks.items():
       if not good:
         raise UsageError(f"{name} is {getattr(self, name)}: must be {expected}.")
-
-
-def guide(
-  conditional: Float[Array, "*B K"], unconditional: Float[Array, "*B K"], scale: float
-) -> Float[Array, "*B K"]:
-  """Classifier-free guidance (arXiv 2207.12598) on logits: u + s(c − u)."""
-  return unconditional + scale * (conditional - unconditional)
 
 
 def restrict(logits: Float[Array, " K"], options: SamplingOptions) -> Float[Array, " K"]:
@@ -102,56 +102,3 @@ def draw(
 def image_key(seed: Integer[Array, ""], index: Int[Array, ""]) -> Key[Array, ""]:
   """Key of image `index` of a prompt: it depends on the seed and nothing around it."""
   return jax.random.fold_in(jax.random.key(seed), index)
-
-
-@partial(jax.jit, static_argnames=("prior", "options"))
-def sample_tokens(
-  prior: AutoregressivePrior,
-  variables: Any,
-  text: Int[Array, "B T"],
-  keys: Key[Array, " B"],
-  options: SamplingOptions,
-  given: Int[Array, "B N"] | None = None,
-) -> Int[Array, "B h w"]:
-  """Draws a grid of tokens for each caption with a KV cache, in one compiled loop.
-
-  Args:
-    prior: the module (static).
-    variables: its variables, `{"params": ...}`.
-    text: captions as padded token ids; a row of PAD draws without a caption.
-    keys: one key an image; token i of an image uses fold_in(key, i).
-    options: how to draw (static).
-    given: tokens that are there already and stay, −1 where one is missing; None: all are missing.
-      Only what comes after a given token, in raster order, is drawn to fit it.
-
-  Raises:
-    UsageError: the options have `steps`.
-  """
-  if options.steps:
-    raise UsageError(
-      f"steps is {options.steps}: must be 0 for an autoregressive prior, which draws one token "
-      "after the other."
-    )
-  batch = text.shape[0]
-  if given is None:
-    given = jnp.full((batch, prior.num_tokens), -1)
-  guided = options.guidance_scale != 1
-  if guided:  # both conditions in one batch: one pass through the network a token
-    text = jnp.concatenate([text, jnp.full_like(text, PAD)])
-  cache = prior.apply(variables, text, method="start")
-
-  def body(carry: Any, inputs: tuple[Array, Array]) -> Any:
-    (token, cache), (index, fixed) = carry, inputs
-    tiled = jnp.concatenate([token, token]) if guided else token
-    logits, cache = prior.apply(variables, tiled, index, cache, method="step")
-    logits = logits.astype(jnp.float32)
-    if guided:
-      logits = guide(logits[:batch], logits[batch:], options.guidance_scale)
-    token_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-    drawn = jax.vmap(partial(draw, options=options))(token_keys, logits)
-    token = jnp.where(fixed < 0, drawn, fixed)
-    return (token, cache), token
-
-  first = jnp.zeros((batch,), jnp.int32)  # not looked at: position 0 sees the blank
-  _, tokens = jax.lax.scan(body, (first, cache), (jnp.arange(prior.num_tokens), given.T))
-  return tokens.T.reshape(batch, *prior.grid)

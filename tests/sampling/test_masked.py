@@ -11,11 +11,12 @@ import pytest
 from scipy import stats
 
 from jaxt2i.errors import UsageError
-from jaxt2i.masked_sampling import STEPS, sample_masked
 from jaxt2i.models.prior import MaskedPrior
 from jaxt2i.models.text import PAD
 from jaxt2i.sampling import SamplingOptions, draw, image_key
+from jaxt2i.sampling.masked import STEPS
 from tests.arrays import integers, random_params
+from tests.drawing import sample_text
 
 K, GRID, N = 16, (2, 3), 6
 PRIOR = MaskedPrior(K, GRID, vocab_size=9, width=16, layers=2, heads=2, text_layers=1, dropout=0.0)
@@ -36,7 +37,7 @@ def keys_of(*indices, seed=0):
 
 def sample(options, text=TEXT, keys=None, given=None):
   keys = keys_of(*range(len(text))) if keys is None else keys
-  return np.asarray(sample_masked(PRIOR, variables(), text, keys, options, given))
+  return np.asarray(sample_text(PRIOR, variables(), text, keys, options, given))
 
 
 @jax.jit
@@ -68,7 +69,7 @@ def by_hand(options, steps, given):
         weight = options.choice_temperature * (1 - (s + 1) / steps)
         guesses[i] = (log_p + weight * noise[i], token)
       # The share that the paper's cosine leaves, but one a step at least, now and later.
-      after = math.floor(total * math.cos(math.pi / 2 * (s + 1) / steps) + 1e-6)
+      after = math.floor(total * math.cos(math.pi / 2 * (s + 1) / steps) + 1e-4)
       after = max(min(max(after, min(steps - 1 - s, left - 1)), left - 1), 0)
       surest = sorted(guesses, key=lambda i: -guesses[i][0])
       for i in surest[: left - after]:
