@@ -34,7 +34,8 @@ def sized_config(size: str) -> Any:
 def model_options(config: Any) -> dict[str, Any]:
   """What both priors are built with."""
   sizes = {"grid": GRID, "codebook_size": CODEBOOK_SIZE, "vocab_size": config.text.vocab_size}
-  return {key: value for key, value in config.model.items() if key != "name"} | sizes
+  ours_alone = ("name", "any_order")
+  return {key: value for key, value in config.model.items() if key not in ours_alone} | sizes
 
 
 def captions(config: Any, batch: int) -> np.ndarray:
@@ -52,7 +53,7 @@ def _tokens() -> np.ndarray:
 def _ours(size: str) -> Prepared:
   from benchmarks.jax_train import prepare
   from jaxt2i import config as config_lib
-  from jaxt2i.models.prior import AutoregressivePrior
+  from jaxt2i.models.autoregressive import AutoregressivePrior
   from jaxt2i.tasks.prior import AutoregressiveTask
 
   config = sized_config(size)

@@ -21,7 +21,7 @@ def _ours(size: str, batch: int) -> Prepared:
   import jax
   import jax.numpy as jnp
 
-  from jaxt2i.models.prior import AutoregressivePrior
+  from jaxt2i.models.autoregressive import AutoregressivePrior
   from jaxt2i.sampling import Conditions, SamplingOptions, image_key, sample
 
   config = sized_config(size)

@@ -44,9 +44,12 @@ def get_config(arg: str = "") -> ConfigDict:
   config.prompts = PROMPTS[chosen["data"]]
   config.loss = dict(condition_dropout=0.1, label_smoothing=0.0)
   if chosen["kind"] == "autoregressive":
-    config.loss.token_dropout = 0.5
+    config.loss.update(token_dropout=0.5, random_order_steps=0)
   config.optimizer.learning_rate = 1e-3
   config.model = dict(name=chosen["kind"], width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
+  if chosen["kind"] == "autoregressive":
+    # Random orders first, raster order in the end: with --config.loss.random_order_steps=1000.
+    config.model.any_order = False
   if chosen["data"] == "shapes":  # a small world: a small prior sees twice as many scenes
     config.model.update(width=128, layers=4, heads=4)
     config.optimizer.learning_rate = 3e-3

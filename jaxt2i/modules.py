@@ -14,8 +14,10 @@ from jaxt2i.models.autoencoders import (
   VQGANDecoder,
   VQGANEncoder,
 )
+from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.discriminator import Discriminator
-from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior, Prior
+from jaxt2i.models.masked import MaskedPrior
+from jaxt2i.models.prior import Prior
 from jaxt2i.models.quantizers import (
   BSQ,
   FSQ,
@@ -119,14 +121,15 @@ def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size:
   Raises:
     UsageError: for options that cannot work.
   """
-  built: Prior = config_lib.build(
-    _named(PRIORS, section, "config.model"),
-    _without_name(section),
-    "config.model",
-    codebook_size=model.quantizer.codebook_size,
-    grid=grid(model, image_size),
-    vocab_size=vocab_size,
-  )
+  kind = _named(PRIORS, section, "config.model")
+  sizes: dict[str, Any] = {
+    "codebook_size": model.quantizer.codebook_size,
+    "grid": grid(model, image_size),
+    "vocab_size": vocab_size,
+  }
+  if kind is AutoregressivePrior:
+    sizes["depth"] = model.quantizer.tokens_per_position
+  built: Prior = config_lib.build(kind, _without_name(section), "config.model", **sizes)
   if built.width % built.heads:
     raise UsageError(
       f"config.model.heads is {built.heads}: must divide config.model.width ({built.width})."

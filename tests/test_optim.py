@@ -8,7 +8,7 @@ import pytest
 
 from jaxt2i.errors import UsageError
 from jaxt2i.models.autoencoders import ConvEncoder
-from jaxt2i.models.prior import AutoregressivePrior
+from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.muon import orthogonalise, scale_by_muon
 from jaxt2i.optim import Optimizer
 

@@ -9,7 +9,8 @@ from jaxt2i import data
 from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.records import Source
 from jaxt2i.errors import UsageError, UserError
-from jaxt2i.models.prior import MaskedPrior, Prior
+from jaxt2i.models.masked import MaskedPrior
+from jaxt2i.models.prior import Prior
 from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask, PriorTask
 from jaxt2i.train import Evaluator
 from jaxt2i.types import Batch

@@ -1,9 +1,4 @@
-"""Priors: transformers over image tokens that read a caption through cross-attention.
-
-Autoregressive: p(tokens | caption) = Π_i p(token_i | token_<i, caption), in raster order, as in
-DALL·E (arXiv 2102.12092). Masked: p(token_i | some other tokens, caption), for any set of others,
-as in MaskGIT (arXiv 2202.04200).
-"""
+"""What priors share: a transformer over image tokens that reads a caption by cross-attention."""
 
 from typing import Any
 
@@ -92,7 +87,7 @@ class DecoderBlock(nn.Module):
 
 
 class Prior(nn.Module):
-  """What both kinds share.
+  """A prior without what makes it one: `AutoregressivePrior` and `MaskedPrior` are the kinds.
 
   Attributes:
     codebook_size: K, of the image tokenizer.
@@ -113,11 +108,10 @@ class Prior(nn.Module):
   dropout: float
 
   def setup(self) -> None:
-    h, w = self.grid
+    h, w = self.places
     normal = like_embeddings(self.width)
     self.text_encoder = TextEncoder(self.vocab_size, self.width, self.text_layers, self.heads)
-    # The id after the last code is the blank.
-    self.embed = nn.Embed(self.codebook_size + 1, self.width)
+    self.embed = nn.Embed(self.codes_apart + 1, self.width)  # the last one is the blank's
     self.rows = self.param("rows", normal, (h, 1, self.width))
     self.columns = self.param("columns", normal, (1, w, self.width))
     # One set of parameters stacked over layers [L, ...]: sampling loops over them without leaving
@@ -148,70 +142,21 @@ class Prior(nn.Module):
   def num_tokens(self) -> int:
     return self.grid[0] * self.grid[1]
 
+  @property
+  def places(self) -> tuple[int, int]:
+    """(h, w) of what the transformer sees."""
+    return self.grid
+
+  @property
+  def codes_apart(self) -> int:
+    """Codes that are embedded each for itself."""
+    return self.codebook_size
+
   def _positions(self) -> Float[Array, "N D"]:
-    return (self.rows + self.columns).reshape(self.num_tokens, self.width)
+    return (self.rows + self.columns).reshape(-1, self.width)
 
-  def _logits(
+  def _features(
     self, x: Float[Array, "B N D"], context: Context, mask: Bool[Array, "1 #N N"], train: bool
-  ) -> Float[Array, "B N K"]:
-    x, _ = self.blocks(x + self._positions()[None], context, mask, train)
-    return self.head(self.norm(x))
-
-
-class AutoregressivePrior(Prior):
-  """Logits of each image token given those before it and the caption; attributes as above."""
-
-  def __call__(
-    self, tokens: Int[Array, "B N"], text: Int[Array, "B T"], *, train: bool
-  ) -> Float[Array, "B N K"]:
-    """Logits at every position, each seeing only the tokens before it (needs rng "dropout")."""
-    blank = jnp.full((tokens.shape[0], 1), self.blank, tokens.dtype)
-    x = self.embed(jnp.concatenate([blank, tokens[:, :-1]], axis=1))
-    causal = jnp.tril(jnp.ones((self.num_tokens,) * 2, bool))[None]
-    return self._logits(x, self.text_encoder(text), causal, train)
-
-  def start(self, text: Int[Array, "B T"]) -> Cache:
-    """An empty cache for these captions."""
-    context = self.text_encoder(text)
-    _, (text_keys, text_values) = self.blocks.text_keys_values(None, context)
-    shape = (self.layers, text.shape[0], self.num_tokens, self.heads, self.width // self.heads)
-    return Cache(
-      keys=jnp.zeros(shape),
-      values=jnp.zeros(shape),
-      text_keys=text_keys,
-      text_values=text_values,
-      text_mask=context.mask,
-    )
-
-  def step(
-    self, token: Int[Array, " B"], index: Int[Array, ""], cache: Cache
-  ) -> tuple[Float[Array, "B K"], Cache]:
-    """Logits at position `index`, given the token before it (at 0: of no matter)."""
-    token = jnp.where(index == 0, self.blank, token)
-    x = (self.embed(token) + self._positions()[index][None])[:, None]
-    (x, cache), _ = self.blocks.step((x, cache), jnp.arange(self.layers), index)
-    return self.head(self.norm(x))[:, 0], cache
-
-
-class MaskedPrior(Prior):
-  """Logits of each image token given those that are not blank, wherever they are, and the caption.
-
-  Attributes as above.
-  """
-
-  def __call__(
-    self, tokens: Int[Array, "B N"], text: Int[Array, "B T"], *, train: bool
-  ) -> Float[Array, "B N K"]:
-    """Logits at every position; `blank` stands for a token to be guessed (needs rng "dropout")."""
-    return self.guess(tokens, self.read(text), train=train)
-
-  def read(self, text: Int[Array, "B T"]) -> Context:
-    """The captions, encoded once for all steps of decoding."""
-    return self.text_encoder(text)
-
-  def guess(
-    self, tokens: Int[Array, "B N"], context: Context, *, train: bool = False
-  ) -> Float[Array, "B N K"]:
-    """The same for captions that have been read."""
-    everywhere = jnp.ones((1, 1, self.num_tokens), bool)
-    return self._logits(self.embed(tokens), context, everywhere, train)
+  ) -> Float[Array, "B N D"]:
+    x, _ = self.blocks(x, context, mask, train)
+    return self.norm(x)

@@ -4,7 +4,8 @@ from typing import Any
 
 from jaxtyping import Int, Key
 
-from jaxt2i.models.prior import MaskedPrior, Prior
+from jaxt2i.models.masked import MaskedPrior
+from jaxt2i.models.prior import Prior
 from jaxt2i.sampling.autoregressive import sample_autoregressive
 from jaxt2i.sampling.conditions import Conditions, guide
 from jaxt2i.sampling.masked import sample_masked

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Int, Key
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import AutoregressivePrior
+from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.sampling.conditions import Conditions
 from jaxt2i.sampling.options import SamplingOptions, draw
 from jaxt2i.types import Array
@@ -42,21 +42,26 @@ def sample_autoregressive(
       f"steps is {options.steps}: must be 0 for an autoregressive prior, which draws one token "
       "after the other."
     )
-  batch, n = given.shape
+  (batch, n), depth = given.shape, prior.depth
   cache = prior.apply(variables, conditions.stacked(options), method="start")
 
   def body(carry: Any, inputs: tuple[Array, Array]) -> Any:
-    (token, cache), (index, fixed) = carry, inputs
-    tiled = conditions.repeated(token, options)
-    logits: Any
-    logits, cache = prior.apply(variables, tiled, index, cache, method="step")
-    done = (index + 1).astype(jnp.float32) / n
-    logits = conditions.combined(logits, options, done)
-    token_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-    drawn = jax.vmap(partial(draw, options=options))(token_keys, logits)
-    token = jnp.where(fixed < 0, drawn, fixed)
-    return (token, cache), token
+    (tokens, cache), (index, fixed) = carry, inputs
+    tiled = conditions.repeated(tokens, options)
+    features: Any
+    features, cache = prior.apply(variables, tiled, index, cache, method="step")
+    for level in range(depth):  # of a residual tokenizer; else there is one
+      number = index * depth + level
+      tiled = conditions.repeated(tokens, options)
+      logits: Any = prior.apply(variables, features, tiled, level, method="code")
+      logits = conditions.combined(logits, options, (number + 1).astype(jnp.float32) / n)
+      token_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+      drawn = jax.vmap(partial(draw, options=options))(token_keys, logits)
+      tokens = tokens.at[:, level].set(jnp.where(fixed[:, level] < 0, drawn, fixed[:, level]))
+    return (tokens, cache), tokens
 
-  first = jnp.zeros((batch,), jnp.int32)  # not looked at: position 0 sees the blank
-  _, tokens = jax.lax.scan(body, (first, cache), (jnp.arange(n), given.T))
-  return tokens.T.reshape(batch, *prior.grid)
+  first = jnp.zeros((batch, depth), jnp.int32)  # not looked at: position 0 sees the blank
+  count = n // depth
+  places = given.reshape(batch, count, depth).swapaxes(0, 1)
+  _, tokens = jax.lax.scan(body, (first, cache), (jnp.arange(count), places))
+  return tokens.swapaxes(0, 1).reshape(batch, *prior.grid)

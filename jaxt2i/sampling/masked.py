@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int, Key
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import MaskedPrior
+from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.sampling.conditions import Conditions
 from jaxt2i.sampling.options import SamplingOptions, draw
 from jaxt2i.types import Array

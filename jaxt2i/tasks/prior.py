@@ -12,11 +12,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Bool, Float, Int
 
+from jaxt2i.errors import UsageError
 from jaxt2i.metrics import Mean
-from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior, Prior
+from jaxt2i.models.autoregressive import AutoregressivePrior
+from jaxt2i.models.masked import MaskedPrior
+from jaxt2i.models.prior import Prior
 from jaxt2i.models.text import PAD
 from jaxt2i.tasks.base import LossOutput
 from jaxt2i.types import Array, Batch, Key, Variables
+
+ORDER = "order"  # collection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +52,7 @@ class PriorTask:
     batch: Batch,
     key: Key,
     train: bool,
+    **inputs: Any,
   ) -> tuple[Float[Array, "B N"], Float[Array, "B N"]]:
     """−log p of each token in nats, given those that are seen and the caption; and smoothed."""
     text = batch["text"]
@@ -56,7 +62,7 @@ class PriorTask:
       text = jnp.where(dropped, PAD, text)
     params = {"params": variables["params"]}  # not the frozen tokenizer
     rngs = {"dropout": dropout_key} if train else {}
-    logits: Any = self.model.apply(params, seen, text, train=train, rngs=rngs)
+    logits: Any = self.model.apply(params, seen, text, train=train, rngs=rngs, **inputs)
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, _flat(batch["tokens"]))
     if not (train and self.label_smoothing):
       return nll, nll
@@ -73,22 +79,58 @@ class AutoregressiveTask(PriorTask):
       many is uniform between none and all, and what is predicted stays whole. A few tokens tell
       the images of a small data set apart, so that a prior learns them by heart without reading
       the caption; where the tokens are gone, the caption is all there is.
+    random_order_steps: P(an image's positions come in a random order) falls from 1 at the first
+      step to 0 at this one (RAR, arXiv 2411.00776, §3.2); 0 is off. Collection "order" counts.
+
+  Raises:
+    UsageError: random orders with a model that has raster order alone, or the other way round.
   """
 
   model: AutoregressivePrior
   token_dropout: float
+  random_order_steps: int = 0
+
+  def __post_init__(self) -> None:
+    if (self.random_order_steps > 0) != self.model.any_order:
+      raise UsageError(
+        f"config.loss.random_order_steps is {self.random_order_steps}: must be above 0 with "
+        "config.model.any_order=True, and 0 without."
+      )
+
+  def init(self, key: Key, batch: Batch) -> Variables:
+    """Fresh parameters, and the count of steps where random orders want one."""
+    variables = super().init(key, batch)
+    return (
+      {**variables, ORDER: {"steps": jnp.zeros((), jnp.int32)}}
+      if self.model.any_order
+      else variables
+    )
 
   def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
     """−log p(tokens | text), the mean over tokens, in nats."""
     seen = _flat(batch["tokens"])
-    blank_key, nll_key = jax.random.split(key)
+    blank_key, order_key, nll_key = jax.random.split(key, 3)
+    inputs, updates = {}, {}
     if train:
       seen = jnp.where(self._blanked(blank_key, seen.shape), self.model.blank, seen)
-    nll, smoothed = self._nll(variables, seen, batch, nll_key, train)
+      if self.model.any_order:
+        steps = variables[ORDER]["steps"]
+        inputs["order"] = self._orders(order_key, len(seen), steps)
+        updates[ORDER] = {"steps": steps + 1}
+    nll, smoothed = self._nll(variables, seen, batch, nll_key, train, **inputs)
     weight = _weight(batch)
     loss = Mean.of(jnp.mean(smoothed, axis=1), weight)
     metrics = {"loss": loss, "nll": Mean.of(jnp.mean(nll, axis=1), weight)}
-    return LossOutput(loss=loss.compute(), metrics=metrics, updates={})
+    return LossOutput(loss=loss.compute(), metrics=metrics, updates=updates)
+
+  def _orders(self, key: Key, batch: int, steps: Int[Array, ""]) -> Int[Array, "B P"]:
+    """Raster order, or a random one, for each image."""
+    h, w = self.model.places
+    chosen_key, order_key = jax.random.split(key)
+    share = jnp.maximum(1 - steps.astype(jnp.float32) / self.random_order_steps, 0)
+    chosen = jax.random.bernoulli(chosen_key, share, (batch, 1))
+    order = jnp.argsort(jax.random.uniform(order_key, (batch, h * w)), axis=1)
+    return jnp.where(chosen, order, jnp.arange(h * w)[None])
 
   def _blanked(self, key: Key, shape: tuple[int, ...]) -> Bool[Array, "B N"]:
     """Which tokens `token_dropout` blanks."""

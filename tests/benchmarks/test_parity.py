@@ -14,7 +14,7 @@ from configs import prior as prior_config
 from configs import vqvae as vqvae_config
 from jaxt2i import config as config_lib
 from jaxt2i import modules, optim
-from jaxt2i.models.prior import AutoregressivePrior
+from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.vqvae import to_float
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.sharding import make_mesh

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior
+from jaxt2i.models.autoregressive import AutoregressivePrior
+from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.text import PAD
 from tests.arrays import integers, random_params
 
@@ -192,8 +193,9 @@ def step_by_step(params, tokens, text, rubbish=0.0):
 
   def body(cache, inputs):
     token, index = inputs
-    logits, cache = PRIOR.apply({"params": params}, token, index, cache, method="step")
-    return cache, logits
+    token = token[:, None]
+    features, cache = PRIOR.apply({"params": params}, token, index, cache, method="step")
+    return cache, PRIOR.apply({"params": params}, features, token, 0, method="code")
 
   before_the_first = jnp.full((1, len(tokens)), (rubbish > 0).astype(jnp.int32))
   given = jnp.concatenate([before_the_first, tokens.T[:-1]])
@@ -319,3 +321,96 @@ def test_captions_that_were_read_once_give_the_same_guesses():
 
   whole = logits_of(params(), SOME, TEXT, prior=MASKED)
   np.testing.assert_allclose(guess(params()), whole, atol=1e-6)
+
+
+# --- any order ---
+
+ANY = PRIOR.copy(any_order=True)
+ORDERS = jnp.stack([jax.random.permutation(jax.random.key(i), N) for i in range(4)])
+
+
+@functools.cache
+def params_of_any():
+  return random_params(ANY, TOKENS, TEXT, train=False)
+
+
+@jax.jit
+def any_logits(params, tokens, order):
+  return ANY.apply({"params": params}, tokens, TEXT, train=False, order=order)
+
+
+def test_raster_order_is_the_order_when_none_is_given():
+  raster = jnp.tile(jnp.arange(N), (4, 1))
+  given = any_logits(params_of_any(), TOKENS, raster)
+  np.testing.assert_allclose(given, any_logits(params_of_any(), TOKENS, None), atol=1e-5)
+
+
+def test_in_another_order_a_logit_depends_on_what_comes_before_it_there():
+  before = np.asarray(any_logits(params_of_any(), TOKENS, ORDERS))
+  place = np.argsort(np.asarray(ORDERS), axis=1)  # when each position comes
+  for j in range(N):
+    tokens = np.array(TOKENS)
+    tokens[:, j] = (tokens[:, j] + 1) % K
+    after = np.asarray(any_logits(params_of_any(), jnp.asarray(tokens), ORDERS))
+    changed = reached(after - before, axis=-1)
+    np.testing.assert_array_equal(changed, place > place[:, j : j + 1])
+
+
+# --- several tokens a position ---
+
+DEEP = PRIOR.copy(depth=3)  # of a grid 2 × 3: two positions
+
+
+@functools.cache
+def params_of_deep():
+  return random_params(DEEP, TOKENS, TEXT, train=False)
+
+
+@jax.jit
+def deep_logits(params, tokens):
+  return DEEP.apply({"params": params}, tokens, TEXT, train=False)
+
+
+def test_tokens_of_a_position_depend_on_those_before_them_there_and_on_other_positions():
+  before = np.asarray(deep_logits(params_of_deep(), TOKENS))
+  for j in range(N):
+    tokens = np.array(TOKENS)
+    tokens[:, j] = (tokens[:, j] + 1) % K
+    after = np.asarray(deep_logits(params_of_deep(), jnp.asarray(tokens)))
+    changed = reached(after - before, axis=-1)
+    np.testing.assert_array_equal(changed, np.tile(np.arange(N) > j, (4, 1)))
+
+
+def test_the_same_code_means_another_thing_at_another_level():
+  same = jnp.full((4, N), 5)
+  swapped = same.at[:, 0].set(6), same.at[:, 1].set(6)
+  one, other = (np.asarray(deep_logits(params_of_deep(), tokens)) for tokens in swapped)
+  assert np.abs(one[:, 3:] - other[:, 3:]).max() > 1e-3
+
+
+@jax.jit
+def deep_step_by_step(params, tokens):
+  apply = functools.partial(DEEP.apply, {"params": params})
+  cache = apply(TEXT, method="start")
+  before, out = jnp.zeros((4, 3), jnp.int32), []
+  for index, here in enumerate(jnp.split(tokens, 2, axis=1)):
+    features, cache = apply(before, jnp.asarray(index), cache, method="step")
+    out += [apply(features, here, level, method="code") for level in range(3)]
+    before = here
+  return jnp.stack(out, axis=1)
+
+
+def test_cached_steps_of_several_tokens_give_the_logits_of_one_pass():
+  whole = deep_logits(params_of_deep(), TOKENS)
+  np.testing.assert_allclose(deep_step_by_step(params_of_deep(), TOKENS), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("prior", [ANY, DEEP], ids=["any order", "deep"])
+def test_every_further_parameter_receives_a_gradient(prior):
+  params = params_of_any() if prior is ANY else params_of_deep()
+  order = ORDERS if prior is ANY else None
+  loss = lambda p: jnp.sum(
+    jnp.sin(prior.apply({"params": p}, TOKENS, TEXT, train=False, order=order))
+  )
+  for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
+    assert np.abs(leaf).max() > 1e-6, jax.tree_util.keystr(path)

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import softmax
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import AutoregressivePrior
+from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.text import PAD
 from jaxt2i.sampling import SamplingOptions, draw, image_key
 from tests.arrays import integers, random_params

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from jaxt2i.errors import UsageError
-from jaxt2i.models.prior import MaskedPrior
+from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.text import PAD
 from jaxt2i.sampling import SamplingOptions, draw, image_key
 from jaxt2i.sampling.masked import STEPS

@@ -7,7 +7,8 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior
+from jaxt2i.models.autoregressive import AutoregressivePrior
+from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.sampling import SamplingOptions, image_key
 from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
 from tests.drawing import sample_text

@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 from jaxt2i import metrics
-from jaxt2i.models.prior import AutoregressivePrior, MaskedPrior
+from jaxt2i.errors import UsageError
+from jaxt2i.models.autoregressive import AutoregressivePrior
+from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.text import PAD
 from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
 from tests.arrays import integers, random_params
@@ -299,3 +301,43 @@ def test_masked_evaluation_is_the_nll_of_an_order_at_random():
   batch = {"tokens": jnp.tile(tokens, (4000, 1, 1)), "text": jnp.tile(TEXT[:1], (4000, 1))}
   nll = task.loss(params, batch, jax.random.key(0), train=False).loss
   np.testing.assert_allclose(nll, -(first_left + first_right) / 4, rtol=0.03)
+
+
+# --- random orders ---
+
+ANY = MODEL.copy(any_order=True)
+
+
+def any_task(steps=10):
+  return AutoregressiveTask(ANY, 0.0, 0.0, 0.0, random_order_steps=steps)
+
+
+@pytest.mark.parametrize(("steps", "share"), [(0, 1.0), (3, 0.7), (10, 0.0), (99, 0.0)])
+def test_orders_are_random_less_and_less(steps, share):
+  orders = jax.jit(lambda key: any_task()._orders(key, 4000, jnp.asarray(steps)))
+  found = np.asarray(orders(jax.random.key(0)))
+  np.testing.assert_array_equal(np.sort(found, axis=1), np.tile(np.arange(4), (4000, 1)))
+  # One in 24 random orders is raster order.
+  assert np.mean(np.all(found == np.arange(4), axis=1)) == pytest.approx(
+    1 - share * 23 / 24, abs=0.03
+  )
+
+
+def test_steps_are_counted_in_training_only():
+  task = any_task()
+  variables = task.init(jax.random.key(0), {k: np.asarray(v) for k, v in BATCH.items()})
+  assert int(variables["order"]["steps"]) == 0
+  run = jax.jit(
+    lambda train: task.loss(variables, BATCH, jax.random.key(0), train=train), static_argnums=0
+  )
+  assert int(run(True).updates["order"]["steps"]) == 1
+  evaluated = run(False)
+  assert evaluated.updates == {}
+  again = jax.jit(lambda: task.loss(variables, BATCH, jax.random.key(7), train=False))()
+  np.testing.assert_array_equal(evaluated.loss, again.loss)  # raster order
+
+
+def test_orders_want_a_model_that_knows_them():
+  for model, steps in ((ANY, 0), (MODEL, 5)):
+    with pytest.raises(UsageError, match=f"random_order_steps is {steps}: must be above 0 with"):
+      AutoregressiveTask(model, 0.0, 0.0, 0.0, random_order_steps=steps)

@@ -1,0 +1,136 @@
+"""The autoregressive prior: p(tokens | caption) = Π_i p(token_i | token_<i, caption).
+
+As in DALL·E (arXiv 2102.12092), with the caption through an encoder of its own.
+"""
+
+import math
+from functools import reduce
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from jaxt2i.models.blocks import MLP, like_embeddings
+from jaxt2i.models.prior import Cache, Prior
+from jaxt2i.types import Array
+
+
+class AutoregressivePrior(Prior):
+  """Logits of each image token given those before it and the caption.
+
+  Of a residual tokenizer the tokens of a position are predicted from the same features, one after
+  the other, by small heads that are given those before: the depth transformer of RQ-Transformer
+  (arXiv 2203.01941) with one layer and no attention.
+
+  Attributes (beside those of `Prior`):
+    depth: tokens of a position, which lie beside each other in the grid.
+    any_order: whether positions may come in another than raster order in training (RAR,
+      arXiv 2411.00776); the token before a position then says where it is from.
+  """
+
+  depth: int = 1
+  any_order: bool = False
+
+  def setup(self) -> None:
+    super().setup()
+    if self.any_order:
+      normal = like_embeddings(self.width)
+      self.from_rows = self.param("from_rows", normal, self.rows.shape)
+      self.from_columns = self.param("from_columns", normal, self.columns.shape)
+    further = range(self.depth - 1)
+    self.depth_norms = [nn.RMSNorm() for _ in further]
+    self.depth_mlps = [MLP() for _ in further]
+    self.depth_heads = [nn.Dense(self.codebook_size, use_bias=False) for _ in further]
+
+  @property
+  def places(self) -> tuple[int, int]:
+    h, w = self.grid
+    return h, w // self.depth
+
+  @property
+  def codes_apart(self) -> int:
+    return self.depth * self.codebook_size
+
+  def __call__(
+    self,
+    tokens: Int[Array, "B N"],
+    text: Int[Array, "B T"],
+    *,
+    train: bool,
+    order: Int[Array, "B P"] | None = None,
+  ) -> Float[Array, "B N K"]:
+    """Logits of every token, each seeing only the tokens before it (needs rng "dropout").
+
+    Args:
+      tokens: in raster order; some of them may be `blank`.
+      text: captions.
+      train: whether dropout is on.
+      order: positions in the order in which they are predicted; None: raster order. Of no matter
+        to the order of the logits.
+    """
+    batch, count = tokens.shape[0], math.prod(self.places)
+    tokens = tokens.reshape(batch, count, self.depth)
+    # Raster order is no case of the other: gathering costs time, its gradient more.
+    table = lambda x: x[None] if order is None else x[order]
+    before = self._embedded(tokens)
+    if order is not None:
+      before = jnp.take_along_axis(before, order[..., None], axis=1)
+    if self.any_order:
+      before = before + table(self._origins())
+    x = jnp.concatenate([self._blanks(batch)[:, None], before[:, :-1]], axis=1)
+    causal = jnp.tril(jnp.ones((count, count), bool))[None]
+    x = self._features(x + table(self._positions()), self.text_encoder(text), causal, train)
+    if order is not None:
+      x = jnp.take_along_axis(x, jnp.argsort(order, axis=1)[..., None], axis=1)
+    logits = jnp.stack([self.code(x, tokens, level) for level in range(self.depth)], axis=2)
+    return logits.reshape(batch, self.num_tokens, self.codebook_size)
+
+  def start(self, text: Int[Array, "B T"]) -> Cache:
+    """An empty cache for these captions."""
+    context = self.text_encoder(text)
+    _, (text_keys, text_values) = self.blocks.text_keys_values(None, context)
+    count = math.prod(self.places)
+    shape = (self.layers, text.shape[0], count, self.heads, self.width // self.heads)
+    return Cache(
+      keys=jnp.zeros(shape),
+      values=jnp.zeros(shape),
+      text_keys=text_keys,
+      text_values=text_values,
+      text_mask=context.mask,
+    )
+
+  def step(
+    self, tokens: Int[Array, "B depth"], index: Int[Array, ""], cache: Cache
+  ) -> tuple[Float[Array, "B D"], Cache]:
+    """Features of position `index`, given the tokens of the one before (at 0: of no matter)."""
+    before = self._embedded(tokens[:, None])[:, 0]
+    if self.any_order:
+      before = before + self._origins()[index - 1][None]
+    x = jnp.where(index == 0, self._blanks(len(tokens)), before) + self._positions()[index][None]
+    (x, cache), _ = self.blocks.step((x[:, None], cache), jnp.arange(self.layers), index)
+    return self.norm(x)[:, 0], cache
+
+  def code(
+    self, features: Float[Array, "*B D"], tokens: Int[Array, "*B depth"], level: int
+  ) -> Float[Array, "*B K"]:
+    """Logits of the token number `level` of a position, given those before it there."""
+    if level == 0:
+      return self.head(features)
+    x = features
+    for i in range(level):
+      x = x + self._embedded_level(tokens[..., i], i)
+      x = x + self.depth_mlps[i](self.depth_norms[i](x))
+    return self.depth_heads[level - 1](x)
+
+  def _embedded(self, tokens: Int[Array, "B P depth"]) -> Float[Array, "B P D"]:
+    return reduce(jnp.add, (self._embedded_level(tokens[..., i], i) for i in range(self.depth)))
+
+  def _embedded_level(self, tokens: Int[Array, "*B"], level: int) -> Float[Array, "*B D"]:
+    row = jnp.where(tokens == self.blank, self.codes_apart, tokens + level * self.codebook_size)
+    return self.embed(row)
+
+  def _blanks(self, batch: int) -> Float[Array, "B D"]:
+    return self.embed(jnp.full((batch,), self.codes_apart))
+
+  def _origins(self) -> Float[Array, "P D"]:
+    return (self.from_rows + self.from_columns).reshape(-1, self.width)

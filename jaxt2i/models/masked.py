@@ -1,0 +1,33 @@
+"""The masked prior: p(token | any other tokens, caption), as in MaskGIT (arXiv 2202.04200)."""
+
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from jaxt2i.models.prior import Prior
+from jaxt2i.models.text import Context
+from jaxt2i.types import Array
+
+
+class MaskedPrior(Prior):
+  """Logits of each image token given those that are not blank, wherever they are, and the caption.
+
+  Attributes as of `Prior`.
+  """
+
+  def __call__(
+    self, tokens: Int[Array, "B N"], text: Int[Array, "B T"], *, train: bool
+  ) -> Float[Array, "B N K"]:
+    """Logits at every position; `blank` stands for a token to be guessed (needs rng "dropout")."""
+    return self.guess(tokens, self.read(text), train=train)
+
+  def read(self, text: Int[Array, "B T"]) -> Context:
+    """The captions, encoded once for all steps of decoding."""
+    return self.text_encoder(text)
+
+  def guess(
+    self, tokens: Int[Array, "B N"], context: Context, *, train: bool = False
+  ) -> Float[Array, "B N K"]:
+    """The same for captions that have been read."""
+    everywhere = jnp.ones((1, 1, self.num_tokens), bool)
+    x = self.embed(tokens) + self._positions()[None]
+    return self.head(self._features(x, context, everywhere, train))
