@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxt2i import config as config_lib
-from jaxt2i.errors import UsageError
+from jaxt2i.errors import UsageError, suggest
 from jaxt2i.models.autoencoders import (
   ConvDecoder,
   ConvEncoder,
@@ -16,6 +16,7 @@ from jaxt2i.models.autoencoders import (
 )
 from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.discriminator import Discriminator
+from jaxt2i.models.dual_encoder import DualEncoder
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.prior import Prior
 from jaxt2i.models.quantizers import (
@@ -28,6 +29,7 @@ from jaxt2i.models.quantizers import (
   ResidualQuantizer,
   VectorQuantizer,
 )
+from jaxt2i.models.text import TextEncoder
 from jaxt2i.models.vqvae import VQVAE
 
 NETWORKS = {
@@ -53,8 +55,22 @@ def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
   Raises:
     UsageError: for options that cannot work, images that don't divide into a grid among them.
   """
-  encoder_class, decoder_class = _named(NETWORKS, section["network"], "config.model.network")
-  options = _without_name(section["network"])
+  encoder, decoder = networks(section["network"], image_size)
+  return VQVAE(
+    encoder=encoder,
+    quantizer=quantizer(section["quantizer"], "config.model.quantizer"),
+    decoder=decoder,
+  )
+
+
+def networks(section: Mapping[str, Any], image_size: int) -> tuple[Any, Any]:
+  """The encoder of `config.model.network`, and the decoder that mirrors it.
+
+  Raises:
+    UsageError: for options that cannot work, images that don't divide into a grid among them.
+  """
+  encoder_class, decoder_class = _named(NETWORKS, section, "config.model.network")
+  options = _without_name(section)
   encoder = config_lib.build(encoder_class, options, "config.model.network")
   for key in options:
     _require_positive(getattr(encoder, key), f"config.model.network.{key}")
@@ -67,11 +83,7 @@ def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
       f"config.data.image_size is {image_size}: must be a multiple of {encoder.downsample}, "
       "the pixels a side of a token."
     )
-  return VQVAE(
-    encoder=encoder,
-    quantizer=quantizer(section["quantizer"], "config.model.quantizer"),
-    decoder=config_lib.build(decoder_class, options, "config.model.network"),
-  )
+  return encoder, config_lib.build(decoder_class, options, "config.model.network")
 
 
 def quantizer(section: Mapping[str, Any], where: str) -> Quantizer:
@@ -135,6 +147,25 @@ def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size:
       f"config.model.heads is {built.heads}: must divide config.model.width ({built.width})."
     )
   return built
+
+
+def dual_encoder(section: Mapping[str, Any], image_size: int, vocab_size: int) -> DualEncoder:
+  """The dual encoder of `config.model`.
+
+  Raises:
+    UsageError: for options that cannot work.
+  """
+  _require_known(section, ("network", "text", "dim"), "config.model")
+  text = config_lib.build(TextEncoder, section["text"], "config.model.text", vocab_size=vocab_size)
+  _require_positive(section["dim"], "config.model.dim")
+  image_encoder, _ = networks(section["network"], image_size)
+  return DualEncoder(image_encoder=image_encoder, text_encoder=text, dim=section["dim"])
+
+
+def _require_known(section: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+  for key in section:
+    if key not in known:
+      raise UsageError(f"{where}.{key} is not an option; {suggest(key, known)}")
 
 
 def _named(table: Mapping[str, Any], section: Mapping[str, Any], where: str) -> Any:

@@ -9,7 +9,7 @@ All that generates goes through here: commands, notebooks, evaluators.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32, Integer, UInt8
+from jaxtyping import Int, Int32, Integer, UInt8
 
 from jaxt2i import checkpoints, modules
 from jaxt2i import config as config_lib
+from jaxt2i.chunks import in_chunks
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.models.prior import Prior
@@ -47,6 +48,13 @@ class Drawings:
   options: SamplingOptions
   tokens: np.ndarray  # [P, n, h, w] int32
   images: np.ndarray  # [P, n, H, W, 3] uint8
+  indices: np.ndarray  # [P, n] int: the number of a picture among those of its prompt and seed
+
+  def kept(self, which: Int[np.ndarray, "P k"]) -> "Drawings":
+    """Of each prompt the pictures `which`, in this order."""
+    take = lambda x: np.take_along_axis(x, which.reshape(*which.shape, *[1] * (x.ndim - 2)), axis=1)
+    parts = {name: take(getattr(self, name)) for name in ("tokens", "images", "indices")}
+    return dataclasses.replace(self, **parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Pipeline:
     if images.shape[1] % side or images.shape[2] % side:
       raise UsageError(f"images are {list(images.shape)}: H and W must be multiples of {side}.")
     run = partial(_encode, self.tokenizer, self.tokenizer_variables)
-    return _in_chunks(run, IMAGE_CHUNK, images)
+    return in_chunks(run, IMAGE_CHUNK, images)
 
   def decode(self, tokens: Integer[np.ndarray, "B h w"]) -> UInt8[np.ndarray, "B H W 3"]:
     """Images of tokens; UsageError unless they are such an array of codes that there are."""
@@ -82,7 +90,7 @@ class Pipeline:
         f"tokens are from {tokens.min()} to {tokens.max()}: must be from 0 to {size - 1}."
       )
     run = partial(_decode, self.tokenizer, self.tokenizer_variables)
-    return _in_chunks(run, IMAGE_CHUNK, tokens)
+    return in_chunks(run, IMAGE_CHUNK, tokens)
 
   def __call__(
     self,
@@ -158,7 +166,7 @@ class Pipeline:
     rows = [np.moveaxis(text, 0, 1), mix.T, negative, fixed]  # P first: they are cut into chunks
     indices = np.tile(np.arange(n, dtype=np.int32), count)
     run = partial(_draw, self.prior, self.prior_variables, sampling, np.uint32(seed))
-    tokens = _in_chunks(run, DRAW_CHUNK, indices, *(np.repeat(row, n, axis=0) for row in rows))
+    tokens = in_chunks(run, DRAW_CHUNK, indices, *(np.repeat(row, n, axis=0) for row in rows))
     images = self.decode(tokens)
     shape = (count, n)
     return Drawings(
@@ -168,6 +176,7 @@ class Pipeline:
       options=sampling,
       tokens=tokens.reshape(*shape, *tokens.shape[1:]),
       images=images.reshape(*shape, *images.shape[1:]),
+      indices=indices.reshape(shape),
     )
 
   def _fixed(self, given: np.ndarray | None, count: int) -> Int32[np.ndarray, "P h w"]:
@@ -256,15 +265,3 @@ def _draw(
   keys = jax.vmap(image_key, (None, 0))(seed, indices)
   conditions = Conditions(text=jnp.moveaxis(text, 1, 0), mix=mix.T, negative=negative)
   return sample(model, variables, conditions, keys, options, given)
-
-
-def _in_chunks(run: Callable[..., jax.Array], size: int, *arrays: np.ndarray) -> np.ndarray:
-  """Applies `run` to pieces of `size` rows, the last filled up with zeros."""
-  pieces = []
-  for start in range(0, max(1, len(arrays[0])), size):
-    piece = [array[start : start + size] for array in arrays]
-    rows = len(piece[0])
-    padding = [(0, size - rows)]
-    padded = [np.pad(p, padding + [(0, 0)] * (p.ndim - 1)) for p in piece]
-    pieces.append(np.asarray(run(*padded))[:rows])
-  return np.concatenate(pieces)

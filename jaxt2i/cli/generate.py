@@ -14,6 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--workdir", required=True, help="folder of a trained prior")
   parser.add_argument("--prompt", action="append", required=True, help="may be given several times")
   parser.add_argument("--n", type=int, default=4, help="pictures a prompt (default: 4)")
+  parser.add_argument("--rerank", help="workdir of a dual encoder: keep what fits the prompt best")
+  parser.add_argument(
+    "--candidates", type=int, default=8, help="with --rerank, drawn for each kept (default: 8)"
+  )
   drawing.add_common_arguments(parser)
   parser.add_argument("--out", default="pictures", help="folder to write to (default: pictures)")
 
@@ -21,20 +25,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Draws, writes one PNG a picture and a labelled grid, says where."""
   count = args.n * len(args.prompt)
-  if args.n < 1 or count > MAX_IMAGES:
+  candidates = args.candidates if args.rerank else 1
+  if args.n < 1 or candidates < 1 or count * candidates > MAX_IMAGES:
+    of_each = f" with --candidates {candidates}" if args.rerank else ""
     raise UsageError(
-      f"--n is {args.n} for {len(args.prompt)} prompt(s): must be 1 or more, and at most "
+      f"--n is {args.n} for {len(args.prompt)} prompt(s){of_each}: must be 1 or more, and at most "
       f"{MAX_IMAGES} pictures a call."
     )
   chosen = drawing.arguments(args)  # refuses what has no meaning before anything is loaded
 
+  import numpy as np
+
   import jaxt2i
+  from jaxt2i.matcher import load as load_matcher
 
   pipeline = jaxt2i.load(args.workdir)
+  matcher = load_matcher(args.rerank) if args.rerank else None
   for prompt in args.prompt:
     drawing.note(prompt, pipeline.text_tokenizer)
   made_by = {"workdir": args.workdir}
-  drawings = pipeline(args.prompt, n=args.n, **chosen)
+  drawings = pipeline(args.prompt, n=args.n * candidates, **chosen)
+  if matcher is not None:
+    fit = matcher.fit(drawings.images, args.prompt)
+    drawings = drawings.kept(np.argsort(-fit, axis=1, kind="stable")[:, : args.n])
+    made_by |= {"rerank": args.rerank, "candidates": str(candidates)}
   paths = writing.write(drawings, drawings.images, pipeline.attribution, Path(args.out), made_by)
   print(f"{count} pictures in {args.out}; all together: {paths[-1]}")
   return 0

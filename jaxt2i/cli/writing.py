@@ -48,8 +48,9 @@ def write(
   }
   paths = []
   try:
-    for number, (prompt, images) in enumerate(zip(drawings.prompts, drawings.images, strict=True)):
-      for index, pixels in enumerate(images):
+    of_prompts = zip(drawings.prompts, drawings.images, drawings.indices, strict=True)
+    for number, (prompt, images, indices) in enumerate(of_prompts):
+      for index, pixels in zip(indices, images, strict=True):
         path = out / f"{number:02d}-{_slug(prompt)}-{index:03d}.png"
         save_png(Image.fromarray(pixels), path, {"prompt": prompt, "index": str(index), **common})
         paths.append(path)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxt2i.data.augment import Augmentation
+from jaxt2i.data.augment import Augmentation, flipped
 from jaxt2i.data.mirror import mirrored
 from jaxt2i.data.records import Record
 from jaxt2i.data.text import TextTokenizer
@@ -27,6 +27,27 @@ class AugmentedImage:
   def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """uint8 [H, W, 3]."""
     return {"image": self.augmentation(record.image, rng)}
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionedImage:
+  """What a dual encoder learns from: the image, changed at random, with one of its captions.
+
+  Of a flipped image the caption is mirrored; where that cannot be told for sure it isn't flipped.
+  """
+
+  text_tokenizer: TextTokenizer
+  augmentation: Augmentation
+
+  def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """image uint8 [H, W, 3] and text int32 [T]."""
+    image, caption = record.image, record.captions[int(rng.integers(len(record.captions)))]
+    if self.augmentation.flip and rng.random() < 0.5:
+      mirror = mirrored(caption)
+      if mirror is not None:
+        caption, image = mirror, flipped(image)
+    image = dataclasses.replace(self.augmentation, flip=False)(image, rng)
+    return {"image": image, "text": self.text_tokenizer([caption])[0]}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from jaxt2i.adversarial import make_adversarial_step
 from jaxt2i.errors import UsageError
+from jaxt2i.experiment.dual_encoder import DualEncoderExperiment
 from jaxt2i.experiment.parts import Running
 from jaxt2i.experiment.prior import PriorExperiment
 from jaxt2i.experiment.tokenizer import TokenizerExperiment
@@ -48,9 +49,11 @@ def make(config: Mapping[str, Any]) -> Experiment:
   experiments: Mapping[str, Any] = {
     "tokenizer": TokenizerExperiment,
     "prior": PriorExperiment,
+    "dual_encoder": DualEncoderExperiment,
   }
   if config["task"] not in experiments:
-    raise UsageError(f"config.task is {config['task']!r}: must be 'tokenizer' or 'prior'.")
+    known = ", ".join(map(repr, experiments))
+    raise UsageError(f"config.task is {config['task']!r}: must be one of {known}.")
   return experiments[config["task"]](config)
 
 

@@ -55,6 +55,11 @@ def prior_task(section: Mapping[str, Any], model: Prior) -> PriorTask:
   return config_lib.build(kind, section, "config.loss", model=model)
 
 
+def captions(source: Source) -> Iterator[str]:
+  """All captions of a split."""
+  return (caption for i in range(len(source)) for caption in source[i].captions)
+
+
 def identity(source: Source) -> dict[str, str]:
   """What a run's config keeps of its data: whose it is, and that it is this."""
   return {"attribution": source.attribution, "data_fingerprint": source.fingerprint}

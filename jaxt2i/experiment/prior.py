@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxt2i import checkpoints, data, modules
 from jaxt2i import config as config_lib
-from jaxt2i.data.records import Record, Source
+from jaxt2i.data.records import Source
 from jaxt2i.data.stream import eval_stream, train_stream
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.data.transforms import (
@@ -25,6 +25,7 @@ from jaxt2i.experiment.parts import (
   EVAL_BATCH,
   Running,
   augmentation,
+  captions,
   identity,
   prior_task,
   splits,
@@ -67,10 +68,7 @@ class PriorExperiment:
     # The tokenizer's own section goes into this run's config: one workdir is enough to generate.
     self.config = {**config, **identity(self._train), "tokenizer_model": trained["model"]}
     self.tokenizer = modules.tokenizer(trained["model"], image_size)
-    self.text_tokenizer = TextTokenizer.train(
-      (caption for record in _records(self._train) for caption in record.captions),
-      **config["text"],
-    )
+    self.text_tokenizer = TextTokenizer.train(captions(self._train), **config["text"])
     prior = modules.prior(
       config["model"], self.tokenizer, image_size, self.text_tokenizer.vocab_size
     )
@@ -140,10 +138,6 @@ def log_unknown_words(text_tokenizer: TextTokenizer, val: Tokenized) -> None:
   else:
     names = ""
   logger.info(f"val captions: {len(unknown):,} of {count:,} distinct words are unknown{names}")
-
-
-def _records(source: Source) -> Iterator[Record]:
-  return (source[i] for i in range(len(source)))
 
 
 def _refuse_leak(tokenizers: Mapping[str, Any], config: Mapping[str, Any], train: Source) -> None:

@@ -1,0 +1,81 @@
+"""A trained dual encoder: how well pictures fit captions."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxt2i import checkpoints, modules
+from jaxt2i import config as config_lib
+from jaxt2i.chunks import in_chunks
+from jaxt2i.data.text import TextTokenizer
+from jaxt2i.errors import UserError
+from jaxt2i.models.dual_encoder import DualEncoder
+from jaxt2i.pipeline import TEXT_TOKENIZER_FILE
+from jaxt2i.types import Variables
+
+CHUNK = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Matcher:
+  """A dual encoder with its variables."""
+
+  model: DualEncoder
+  variables: Variables
+  text_tokenizer: TextTokenizer
+
+  def images(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B D"]:
+    """Images as points of length 1."""
+    return in_chunks(partial(_images, self.model, self.variables), CHUNK, images)
+
+  def texts(self, captions: Sequence[str]) -> Float[np.ndarray, "B D"]:
+    """Captions as points of length 1."""
+    run = partial(_texts, self.model, self.variables)
+    return in_chunks(run, CHUNK, self.text_tokenizer(captions))
+
+  def fit(
+    self, images: UInt8[np.ndarray, "P n H W 3"], captions: Sequence[str]
+  ) -> Float[np.ndarray, "P n"]:
+    """How well each of n pictures fits its caption: the cosine, from -1 to 1."""
+    p, n = images.shape[:2]
+    points = self.images(images.reshape(p * n, *images.shape[2:])).reshape(p, n, -1)
+    return np.einsum("pnd,pd->pn", points, self.texts(captions))
+
+
+def load(workdir: str | Path) -> Matcher:
+  """The dual encoder of a training run. Reads data; executes nothing that it finds there.
+
+  Raises:
+    UserError: there is no run of a dual encoder, or no whole checkpoint.
+  """
+  workdir = Path(workdir)
+  config = config_lib.load(workdir)
+  if config.get("task") != "dual_encoder":
+    raise UserError(
+      f"{workdir} is a {config.get('task')}: must be the workdir of a dual encoder, trained with "
+      "configs/dual_encoder.py."
+    )
+  text_tokenizer = TextTokenizer.load(workdir / TEXT_TOKENIZER_FILE)
+  _, arrays = checkpoints.read_arrays(workdir, ("ema_params",))
+  model = modules.dual_encoder(
+    config["model"], config["data"]["image_size"], text_tokenizer.vocab_size
+  )
+  variables = {"params": jax.tree.map(jnp.asarray, arrays["ema_params"])}
+  return Matcher(model, variables, text_tokenizer)
+
+
+@partial(jax.jit, static_argnums=0)
+def _images(model: DualEncoder, variables: Any, images: jax.Array) -> Any:
+  return model.apply(variables, images, method="images")
+
+
+@partial(jax.jit, static_argnums=0)
+def _texts(model: DualEncoder, variables: Any, text: jax.Array) -> Any:
+  return model.apply(variables, text, method="texts")

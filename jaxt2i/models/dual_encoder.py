@@ -1,0 +1,64 @@
+"""Images and captions as points on one sphere: what belongs together lies near (CLIP).
+
+Radford et al., arXiv 2103.00020, in small: learnt on the data set itself, from nothing.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Float, Int, UInt8
+
+from jaxt2i.models.vqvae import to_float
+from jaxt2i.types import Array
+
+START_SCALE = 1 / 0.07  # as CLIP starts
+MAX_SCALE = 100.0  # beyond, CLIP's training became unstable (§2.5)
+
+
+class Points(struct.PyTreeNode):
+  """A batch on the sphere."""
+
+  images: Any  # [B, D], length 1
+  texts: Any  # [B, D], length 1
+  scale: Any  # [] of their products, to logits
+
+
+class DualEncoder(nn.Module):
+  """An encoder of images and one of captions, each with a projection to the sphere.
+
+  Attributes:
+    image_encoder: module `[B, H, W, 3] -> [B, h, w, features]`.
+    text_encoder: module of `jaxt2i.models.text`.
+    dim: of the sphere's points.
+  """
+
+  image_encoder: nn.Module
+  text_encoder: nn.Module
+  dim: int
+
+  def setup(self) -> None:
+    self.image_projection = nn.Dense(self.dim, use_bias=False)
+    self.text_projection = nn.Dense(self.dim, use_bias=False)
+    start = nn.initializers.constant(jnp.log(START_SCALE))
+    self.log_scale = self.param("log_scale", start, ())
+
+  def __call__(self, image: UInt8[Array, "B H W 3"], text: Int[Array, "B T"]) -> Points:
+    """Both of a batch."""
+    scale = jnp.minimum(jnp.exp(self.log_scale), MAX_SCALE)
+    return Points(images=self.images(image), texts=self.texts(text), scale=scale)
+
+  def images(self, image: UInt8[Array, "B H W 3"]) -> Float[Array, "B D"]:
+    """8-bit images as points."""
+    features = self.image_encoder(to_float(image))
+    return _unit(self.image_projection(jnp.mean(features, axis=(1, 2))))
+
+  def texts(self, text: Int[Array, "B T"]) -> Float[Array, "B D"]:
+    """Captions as points, by the slot of the context that no word has."""
+    return _unit(self.text_projection(self.text_encoder(text).features[:, 0]))
+
+
+def _unit(x: Float[Array, "B D"]) -> Float[Array, "B D"]:
+  return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
