@@ -34,7 +34,7 @@ def sized_config(size: str) -> Any:
 def model_options(config: Any) -> dict[str, Any]:
   """What both priors are built with."""
   sizes = {"grid": GRID, "codebook_size": CODEBOOK_SIZE, "vocab_size": config.text.vocab_size}
-  ours_alone = ("name", "any_order")
+  ours_alone = ("name", "any_order", "positions", "conditioning")
   return {key: value for key, value in config.model.items() if key not in ours_alone} | sizes
 
 

@@ -46,7 +46,16 @@ def get_config(arg: str = "") -> ConfigDict:
   if chosen["kind"] == "autoregressive":
     config.loss.update(token_dropout=0.5, random_order_steps=0)
   config.optimizer.learning_rate = 1e-3
-  config.model = dict(name=chosen["kind"], width=192, layers=6, heads=6, text_layers=2, dropout=0.0)
+  config.model = dict(
+    name=chosen["kind"],
+    width=192,
+    layers=6,
+    heads=6,
+    text_layers=2,
+    dropout=0.0,
+    positions="learned",  # or rotary
+    conditioning="cross",  # or prefix
+  )
   if chosen["kind"] == "autoregressive":
     # Random orders first, raster order in the end: with --config.loss.random_order_steps=1000.
     config.model.any_order = False

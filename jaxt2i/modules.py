@@ -18,7 +18,7 @@ from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.discriminator import Discriminator
 from jaxt2i.models.dual_encoder import DualEncoder
 from jaxt2i.models.masked import MaskedPrior
-from jaxt2i.models.prior import Prior
+from jaxt2i.models.prior import CONDITIONINGS, POSITIONS, Prior
 from jaxt2i.models.quantizers import (
   BSQ,
   FSQ,
@@ -145,6 +145,16 @@ def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size:
   if built.width % built.heads:
     raise UsageError(
       f"config.model.heads is {built.heads}: must divide config.model.width ({built.width})."
+    )
+  for name, known in (("positions", POSITIONS), ("conditioning", CONDITIONINGS)):
+    if getattr(built, name) not in known:
+      raise UsageError(
+        f"config.model.{name} is {getattr(built, name)!r}: must be {' or '.join(map(repr, known))}."
+      )
+  if built.positions == "rotary" and built.width // built.heads % 4:
+    raise UsageError(
+      f"config.model.heads is {built.heads}: width / heads ({built.width // built.heads}) must be "
+      "a multiple of 4 with rotary positions."
     )
   return built
 

@@ -216,9 +216,15 @@ def load(workdir: str | Path) -> Pipeline:
 
 
 def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
+  if config["task"] == "dual_encoder":
+    raise UserError(f"{workdir} is a dual encoder, which draws nothing: load a tokenizer or a prior.")
   image_size = config["data"]["image_size"]
   _, arrays = checkpoints.read_arrays(workdir, ("ema_params", "collections"))
   arrays = jax.tree.map(jnp.asarray, arrays)
+  if config["task"] == "dual_encoder":
+    raise UserError(
+      f"{workdir} is a dual encoder, which draws nothing: load a tokenizer or a prior."
+    )
   if config["task"] not in ("tokenizer", "prior"):
     raise KeyError("task")
   if config["task"] == "tokenizer":

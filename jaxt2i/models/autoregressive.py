@@ -35,8 +35,9 @@ class AutoregressivePrior(Prior):
     super().setup()
     if self.any_order:
       normal = like_embeddings(self.width)
-      self.from_rows = self.param("from_rows", normal, self.rows.shape)
-      self.from_columns = self.param("from_columns", normal, self.columns.shape)
+      h, w = self.places
+      self.from_rows = self.param("from_rows", normal, (h, 1, self.width))
+      self.from_columns = self.param("from_columns", normal, (1, w, self.width))
     further = range(self.depth - 1)
     self.depth_norms = [nn.RMSNorm() for _ in further]
     self.depth_mlps = [MLP() for _ in further]
@@ -70,16 +71,14 @@ class AutoregressivePrior(Prior):
     """
     batch, count = tokens.shape[0], math.prod(self.places)
     tokens = tokens.reshape(batch, count, self.depth)
-    # Raster order is no case of the other: gathering costs time, its gradient more.
-    table = lambda x: x[None] if order is None else x[order]
     before = self._embedded(tokens)
-    if order is not None:
-      before = jnp.take_along_axis(before, order[..., None], axis=1)
     if self.any_order:
-      before = before + table(self._origins())
+      before = before + self._origins()[None]
+    if order is not None:  # raster order goes without: gathering costs time, its gradient more
+      before = jnp.take_along_axis(before, order[..., None], axis=1)
     x = jnp.concatenate([self._blanks(batch)[:, None], before[:, :-1]], axis=1)
     causal = jnp.tril(jnp.ones((count, count), bool))[None]
-    x = self._features(x + table(self._positions()), self.text_encoder(text), causal, train)
+    x = self._features(x, self.text_encoder(text), causal, train, order)
     if order is not None:
       x = jnp.take_along_axis(x, jnp.argsort(order, axis=1)[..., None], axis=1)
     logits = jnp.stack([self.code(x, tokens, level) for level in range(self.depth)], axis=2)
@@ -88,7 +87,7 @@ class AutoregressivePrior(Prior):
   def start(self, text: Int[Array, "B T"]) -> Cache:
     """An empty cache for these captions."""
     context = self.text_encoder(text)
-    _, (text_keys, text_values) = self.blocks.text_keys_values(None, context)
+    _, (text_keys, text_values) = self.blocks.text_keys_values(context.features, context)
     count = math.prod(self.places)
     shape = (self.layers, text.shape[0], count, self.heads, self.width // self.heads)
     return Cache(
@@ -106,8 +105,9 @@ class AutoregressivePrior(Prior):
     before = self._embedded(tokens[:, None])[:, 0]
     if self.any_order:
       before = before + self._origins()[index - 1][None]
-    x = jnp.where(index == 0, self._blanks(len(tokens)), before) + self._positions()[index][None]
-    (x, cache), _ = self.blocks.step((x[:, None], cache), jnp.arange(self.layers), index)
+    x = jnp.where(index == 0, self._blanks(len(tokens)), before)
+    x, angles = self._located(x[:, None], index[None, None])
+    (x, cache), _ = self.blocks.step((x, cache), jnp.arange(self.layers), index, angles)
     return self.norm(x)[:, 0], cache
 
   def code(

@@ -73,6 +73,29 @@ def attend(
   return out.reshape(*out.shape[:2], -1)
 
 
+def grid_angles(grid: tuple[int, int], size: int) -> Float[Array, "N F"]:
+  """Angles of each position of a grid, in raster order, for `rotated` heads of `size` features.
+
+  The first half of the F = size / 2 angles grows with the row, the second with the column; by 1 a
+  step, and ever slower from angle to angle (RoFormer, arXiv 2104.09864, eq. 15, for two axes).
+  """
+  h, w = grid
+  frequencies = 100.0 ** -(jnp.arange(size // 4) / (size // 4))
+  rows = jnp.arange(h)[:, None, None] * frequencies[None, None]
+  columns = jnp.arange(w)[None, :, None] * frequencies[None, None]
+  both = [jnp.broadcast_to(x, (h, w, size // 4)) for x in (rows, columns)]
+  return jnp.concatenate(both, axis=-1).reshape(h * w, -1)
+
+
+def rotated(
+  x: Float[Array, "B N heads D"], angles: Float[Array, "#B N F"]
+) -> Float[Array, "B N heads D"]:
+  """Turns each pair of features (i, i + D/2) of every head by an angle."""
+  cos, sin = (f(angles)[:, :, None].astype(x.dtype) for f in (jnp.cos, jnp.sin))
+  a, b = jnp.split(x, 2, axis=-1)
+  return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
 def split_heads(x: Float[Array, "... width"], heads: int) -> Float[Array, "... heads D"]:
   """Cuts the features into heads."""
   return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)

@@ -29,5 +29,4 @@ class MaskedPrior(Prior):
   ) -> Float[Array, "B N K"]:
     """The same for captions that have been read."""
     everywhere = jnp.ones((1, 1, self.num_tokens), bool)
-    x = self.embed(tokens) + self._positions()[None]
-    return self.head(self._features(x, context, everywhere, train))
+    return self.head(self._features(self.embed(tokens), context, everywhere, train))

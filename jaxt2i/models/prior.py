@@ -1,4 +1,4 @@
-"""What priors share: a transformer over image tokens that reads a caption by cross-attention."""
+"""What priors share: a transformer over image tokens that reads a caption."""
 
 from typing import Any
 
@@ -8,9 +8,19 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Bool, Float, Int
 
-from jaxt2i.models.blocks import MLP, attend, like_embeddings, split_heads
+from jaxt2i.models.blocks import (
+  MLP,
+  attend,
+  grid_angles,
+  like_embeddings,
+  rotated,
+  split_heads,
+)
 from jaxt2i.models.text import Context, TextEncoder
 from jaxt2i.types import Array
+
+POSITIONS = ("learned", "rotary")
+CONDITIONINGS = ("cross", "prefix")
 
 
 class Cache(struct.PyTreeNode):
@@ -24,30 +34,44 @@ class Cache(struct.PyTreeNode):
 
 
 class DecoderBlock(nn.Module):
-  """Self-attention, cross-attention to the caption, MLP; each pre-norm and residual."""
+  """Self-attention, what the caption adds, MLP; each pre-norm and residual.
+
+  Attributes:
+    width, heads, dropout: as of `Prior`.
+    cross: whether the caption is read by cross-attention; else it stands before the image tokens.
+  """
 
   width: int
   heads: int
   dropout: float
+  cross: bool
 
   def setup(self) -> None:
     dense = lambda features: nn.Dense(features, use_bias=False)
-    self.norm1, self.norm2, self.norm3 = nn.RMSNorm(), nn.RMSNorm(), nn.RMSNorm()
+    self.norm1, self.norm3 = nn.RMSNorm(), nn.RMSNorm()
     self.qkv, self.out = dense(3 * self.width), dense(self.width)
-    self.text_q, self.text_kv = dense(self.width), dense(2 * self.width)
-    self.text_out = dense(self.width)
+    if self.cross:
+      self.norm2 = nn.RMSNorm()
+      self.text_q, self.text_kv = dense(self.width), dense(2 * self.width)
+      self.text_out = dense(self.width)
     self.mlp = MLP()
     self.drop = nn.Dropout(self.dropout)
 
   def __call__(
-    self, x: Float[Array, "B N D"], context: Context, mask: Bool[Array, "1 #N N"], train: bool
+    self,
+    x: Float[Array, "B N D"],
+    context: Context,
+    mask: Bool[Array, "#B #N N"],
+    angles: Float[Array, "#B N F"] | None,
+    train: bool,
   ) -> tuple[Float[Array, "B N D"], None]:
     """All positions at once. (The None is what a layer adds to `nn.scan`'s outputs.)"""
     drop = lambda y: self.drop(y, deterministic=not train)
-    q, k, v = self._qkv(x)
+    q, k, v = self._qkv(x, angles)
     x = x + drop(self.out(attend(q, k, v, mask)))
-    text_k, text_v = self._text_kv(context)
-    x = x + drop(self._read(x, text_k, text_v, context.mask))
+    if self.cross:
+      text_k, text_v = self._text_kv(context)
+      x = x + drop(self._read(x, text_k, text_v, context.mask))
     return x + drop(self.mlp(self.norm3(x))), None
 
   def step(
@@ -55,27 +79,43 @@ class DecoderBlock(nn.Module):
     carry: tuple[Float[Array, "B 1 D"], Cache],
     layer: Int[Array, ""],
     index: Int[Array, ""],
+    angles: Float[Array, "1 1 F"] | None,
   ) -> tuple[tuple[Float[Array, "B 1 D"], Cache], None]:
     """One position, those before it being in the cache; returns the cache with this one added."""
     x, cache = carry
-    q, k, v = self._qkv(x)
+    q, k, v = self._qkv(x, angles)
     at = (layer, 0, index, 0, 0)
     cache = cache.replace(
       keys=jax.lax.dynamic_update_slice(cache.keys, k[None], at),
       values=jax.lax.dynamic_update_slice(cache.values, v[None], at),
     )
-    past = (jnp.arange(cache.keys.shape[2]) <= index)[None, None, :]
-    x = x + self.out(attend(q, cache.keys[layer], cache.values[layer], past))
-    x = x + self._read(x, cache.text_keys[layer], cache.text_values[layer], cache.text_mask)
+    keys, values = cache.keys[layer], cache.values[layer]
+    text_k, text_v = cache.text_keys[layer], cache.text_values[layer]
+    past = (jnp.arange(keys.shape[1]) <= index)[None, None, :]
+    if self.cross:
+      x = x + self.out(attend(q, keys, values, past))
+      x = x + self._read(x, text_k, text_v, cache.text_mask)
+    else:
+      past = jnp.broadcast_to(past, (len(x), *past.shape[1:]))
+      visible = jnp.concatenate([cache.text_mask[:, None], past], axis=2)
+      keys, values = (jnp.concatenate(pair, 1) for pair in ((text_k, keys), (text_v, values)))
+      x = x + self.out(attend(q, keys, values, visible))
     return (x + self.mlp(self.norm3(x)), cache), None
 
-  def text_keys_values(self, carry: None, context: Context) -> tuple[None, tuple[Array, ...]]:
+  def text_keys_values(
+    self, x: Float[Array, "B S D"], context: Context
+  ) -> tuple[Float[Array, "B S D"], tuple[Array, ...]]:
     """Keys and values of the caption: the same at every position, so computed once."""
-    return carry, self._text_kv(context)
+    if self.cross:
+      return x, self._text_kv(context)
+    q, k, v = self._qkv(x, None)
+    x = x + self.out(attend(q, k, v, context.mask[:, None]))
+    return x + self.mlp(self.norm3(x)), (k, v)
 
-  def _qkv(self, x: Float[Array, "B N D"]) -> tuple[Array, ...]:
+  def _qkv(self, x: Float[Array, "B N D"], angles: Array | None) -> tuple[Array, ...]:
     qkv = self.qkv(self.norm1(x))
-    return tuple(split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+    q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+    return (q, k, v) if angles is None else (rotated(q, angles), rotated(k, angles), v)
 
   def _text_kv(self, context: Context) -> tuple[Array, ...]:
     kv = self.text_kv(context.features)
@@ -96,6 +136,11 @@ class Prior(nn.Module):
     width, layers, heads: of the decoder; the text encoder shares width and heads.
     text_layers: of the text encoder.
     dropout: on each residual branch.
+    positions: one of POSITIONS. Learnt ones are added, a vector a row and one a column; rotary ones
+      turn queries and keys (RoFormer, arXiv 2104.09864), half by the row and half by the column.
+    conditioning: one of CONDITIONINGS. By cross-attention to the caption in every block
+      (arXiv 1706.03762), or as a prefix: the caption stands before the image tokens, goes through
+      the same blocks, and is seen by all of them (DALL·E, arXiv 2102.12092).
   """
 
   codebook_size: int
@@ -106,14 +151,17 @@ class Prior(nn.Module):
   heads: int
   text_layers: int
   dropout: float
+  positions: str = "learned"
+  conditioning: str = "cross"
 
   def setup(self) -> None:
     h, w = self.places
     normal = like_embeddings(self.width)
     self.text_encoder = TextEncoder(self.vocab_size, self.width, self.text_layers, self.heads)
     self.embed = nn.Embed(self.codes_apart + 1, self.width)  # the last one is the blank's
-    self.rows = self.param("rows", normal, (h, 1, self.width))
-    self.columns = self.param("columns", normal, (1, w, self.width))
+    if self.positions == "learned":
+      self.rows = self.param("rows", normal, (h, 1, self.width))
+      self.columns = self.param("columns", normal, (1, w, self.width))
     # One set of parameters stacked over layers [L, ...]: sampling loops over them without leaving
     # compiled code. Training unrolls the loop: a quarter faster on CPU, it need not copy
     # activations into stacked buffers.
@@ -125,11 +173,11 @@ class Prior(nn.Module):
     self.blocks = nn.scan(
       DecoderBlock,
       methods={
-        "__call__": stacked | {"in_axes": (nn.broadcast,) * 3, "unroll": self.layers},
-        "step": stacked | {"in_axes": (0, nn.broadcast)},
+        "__call__": stacked | {"in_axes": (nn.broadcast,) * 4, "unroll": self.layers},
+        "step": stacked | {"in_axes": (0, nn.broadcast, nn.broadcast)},
         "text_keys_values": stacked | {"in_axes": (nn.broadcast,)},
       },
-    )(self.width, self.heads, self.dropout)
+    )(self.width, self.heads, self.dropout, self.conditioning == "cross")
     self.norm = nn.RMSNorm()
     self.head = nn.Dense(self.codebook_size, use_bias=False)
 
@@ -152,11 +200,41 @@ class Prior(nn.Module):
     """Codes that are embedded each for itself."""
     return self.codebook_size
 
-  def _positions(self) -> Float[Array, "N D"]:
-    return (self.rows + self.columns).reshape(-1, self.width)
+  def _located(
+    self, x: Float[Array, "B N D"], order: Int[Array, "B N"] | None = None
+  ) -> tuple[Float[Array, "B N D"], Float[Array, "#B N F"] | None]:
+    """Inputs that know where they are, and by what to rotate, for positions in this order."""
+    in_order = lambda table: table[None] if order is None else table[order]
+    if self.positions == "learned":
+      return x + in_order((self.rows + self.columns).reshape(-1, self.width)), None
+    return x, in_order(grid_angles(self.places, self.width // self.heads))
 
   def _features(
-    self, x: Float[Array, "B N D"], context: Context, mask: Bool[Array, "1 #N N"], train: bool
+    self,
+    x: Float[Array, "B N D"],
+    context: Context,
+    mask: Bool[Array, "1 #N N"],
+    train: bool,
+    order: Int[Array, "B N"] | None = None,
   ) -> Float[Array, "B N D"]:
-    x, _ = self.blocks(x, context, mask, train)
-    return self.norm(x)
+    x, angles = self._located(x, order)
+    if self.conditioning == "cross":
+      x, _ = self.blocks(x, context, mask, angles, train)
+      return self.norm(x)
+    length = context.features.shape[1]
+    mask = _with_prefix(context.mask, jnp.broadcast_to(mask, (1, x.shape[1], x.shape[1])))
+    if angles is not None:  # those of the caption are not rotated
+      angles = jnp.pad(angles, ((0, 0), (length, 0), (0, 0)))
+    x = jnp.concatenate([context.features, x], axis=1)
+    x, _ = self.blocks(x, context, mask, angles, train)
+    return self.norm(x[:, length:])
+
+
+def _with_prefix(
+  prefix: Bool[Array, "B S"], mask: Bool[Array, "1 N N"]
+) -> Bool[Array, "B S+N S+N"]:
+  """Who sees whom: the prefix itself, the others the prefix and each other by the mask."""
+  (batch, s), n = prefix.shape, mask.shape[1]
+  to_prefix = jnp.broadcast_to(prefix[:, None], (batch, s + n, s))
+  to_rest = jnp.concatenate([jnp.zeros((1, s, n), bool), mask], axis=1)
+  return jnp.concatenate([to_prefix, jnp.broadcast_to(to_rest, (batch, s + n, n))], axis=2)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from jaxt2i.models.autoregressive import AutoregressivePrior
+from jaxt2i.models.blocks import grid_angles, rotated
 from jaxt2i.models.masked import MaskedPrior
+from jaxt2i.models.prior import CONDITIONINGS, POSITIONS
 from jaxt2i.models.text import PAD
-from tests.arrays import integers, random_params
+from tests.arrays import integers, normal, random_params
 
 K, GRID, N, VOCAB, T = 24, (2, 3), 6, 11, 5
 WIDTH, LAYERS, HEADS = 32, 2, 4
@@ -414,3 +416,120 @@ def test_every_further_parameter_receives_a_gradient(prior):
   )
   for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
     assert np.abs(leaf).max() > 1e-6, jax.tree_util.keystr(path)
+
+
+# --- where positions and captions come in ---
+
+VARIANTS = {
+  f"{positions}-{conditioning}": PRIOR.copy(positions=positions, conditioning=conditioning)
+  for positions in POSITIONS
+  for conditioning in CONDITIONINGS
+}
+NEW = [name for name in VARIANTS if name != "learned-cross"]
+
+
+@functools.cache
+def params_of(name):
+  return random_params(VARIANTS[name], TOKENS, TEXT, train=False)
+
+
+@functools.partial(jax.jit, static_argnames="name")
+def variant_logits(params, tokens, text, *, name):
+  return VARIANTS[name].apply({"params": params}, tokens, text, train=False)
+
+
+@functools.partial(jax.jit, static_argnames="name")
+def variant_step_by_step(params, tokens, text, *, name):
+  apply = functools.partial(VARIANTS[name].apply, {"params": params})
+
+  def body(cache, inputs):
+    token, index = inputs
+    features, cache = apply(token[:, None], index, cache, method="step")
+    return cache, apply(features, token[:, None], 0, method="code")
+
+  before = jnp.concatenate([jnp.zeros((1, len(tokens)), jnp.int32), tokens.T[:-1]])
+  _, logits = jax.lax.scan(body, apply(text, method="start"), (before, jnp.arange(N)))
+  return logits.transpose(1, 0, 2)
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_cached_steps_of_every_variant_give_the_logits_of_one_pass(name):
+  whole = variant_logits(params_of(name), TOKENS, TEXT, name=name)
+  found = variant_step_by_step(params_of(name), TOKENS, TEXT, name=name)
+  np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_every_variant_sees_what_comes_before_and_nothing_else(name):
+  before = np.asarray(variant_logits(params_of(name), TOKENS, TEXT, name=name))
+  for j in range(N):
+    tokens = np.array(TOKENS)
+    tokens[:, j] = (tokens[:, j] + 1) % K
+    after = np.asarray(variant_logits(params_of(name), jnp.asarray(tokens), TEXT, name=name))
+    np.testing.assert_array_equal(
+      reached(after - before, axis=-1), np.tile(np.arange(N) > j, (4, 1))
+    )
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_every_variant_reads_words_and_no_padding(name):
+  text = jnp.array([[3, 7, 2, PAD, PAD], [5, PAD, PAD, PAD, PAD], [PAD] * 5, [4, PAD, 9, PAD, PAD]])
+  encoder = params_of(name)["text_encoder"]
+  cut = {**encoder, "positions": encoder["positions"][:, :3]}
+  short = {**params_of(name), "text_encoder": cut}
+  whole = variant_logits(params_of(name), TOKENS, text, name=name)
+  np.testing.assert_allclose(
+    whole, variant_logits(short, TOKENS, text[:, :3], name=name), atol=1e-5
+  )
+  other = variant_logits(params_of(name), TOKENS, text.at[0, 1].set(8), name=name)
+  changed = reached(np.asarray(whole) - np.asarray(other), axis=(1, 2))
+  np.testing.assert_array_equal(changed, [True, False, False, False])
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_every_variant_knows_where_it_is(name):
+  # All tokens alike: only positions can tell the logits apart.
+  same = jnp.full((4, N), 3)
+  logits = np.asarray(variant_logits(params_of(name), same, TEXT, name=name))
+  for i in range(1, N):
+    assert np.abs(logits[:, i] - logits[:, :i].transpose(1, 0, 2)).max(axis=(0, 2)).min() > 1e-3
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_masked_variants_read_the_caption_and_all_tokens(name):
+  masked = MaskedPrior(
+    K,
+    GRID,
+    VOCAB,
+    WIDTH,
+    LAYERS,
+    HEADS,
+    text_layers=1,
+    dropout=0.0,
+    positions=VARIANTS[name].positions,
+    conditioning=VARIANTS[name].conditioning,
+  )
+  run = jax.jit(
+    lambda tokens, text: masked.apply({"params": params_of(name)}, tokens, text, train=False)
+  )
+  before = np.asarray(run(SOME, TEXT))
+  assert np.all(reached(np.asarray(run(SOME.at[:, 2].set(1), TEXT)) - before, axis=-1)[:, [0, 5]])
+  changed = reached(np.asarray(run(SOME, TEXT.at[1, 0].set(8))) - before, axis=(1, 2))
+  np.testing.assert_array_equal(changed, [False, True, False, False])
+
+
+def test_rotation_turns_by_the_difference_of_positions():
+  """q·k after rotation depends on rows and columns apart, however far from the corner."""
+  angles = grid_angles((5, 6), 8)
+  assert angles.shape == (30, 4)
+  q, k = (normal(i, 1, 1, 1, 8) for i in (0, 1))
+
+  def product(at, to):
+    one, other = (angles[None, row * 6 + column][:, None] for row, column in (at, to))
+    return float(jnp.sum(rotated(q, one) * rotated(k, other)))
+
+  assert product((0, 0), (2, 3)) == pytest.approx(product((2, 1), (4, 4)), abs=1e-5)
+  assert abs(product((0, 0), (2, 3)) - product((0, 0), (3, 2))) > 1e-3
+  np.testing.assert_allclose(
+    np.linalg.norm(rotated(q, angles[None, 7:8])), np.linalg.norm(q), rtol=1e-5
+  )
