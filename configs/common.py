@@ -85,4 +85,7 @@ def common(size: str) -> ConfigDict:
   config.loop = dict(num_steps=1000, log_every=20, eval_every=500, checkpoint_every=500)
   if size == "tiny":
     config.loop = dict(num_steps=2, log_every=1, eval_every=2, checkpoint_every=2)
+  # Early stopping: --config.loop.watch=val/nll --config.loop.patience=3 ends a run after three
+  # evaluations without a better one, and draws with the best state.
+  config.loop.update(watch="", patience=0)
   return config

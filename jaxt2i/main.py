@@ -3,6 +3,7 @@
 Started again with the same command after any interruption, it goes on from the last checkpoint.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -96,6 +97,7 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
 
   from jaxt2i import checkpoints, experiment, optim, writers
   from jaxt2i import config as config_lib
+  from jaxt2i.best import Best
   from jaxt2i.sharding import make_mesh, replicated
   from jaxt2i.state import TrainState
   from jaxt2i.train import LoopOptions, train
@@ -127,19 +129,20 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
     start_step = int(state.step)
     batches = running.batches(start_step)
     config_lib.save(workdir, what.config)  # not before: a start that failed leaves none behind
-    writer = writers.make_writer(workdir, start_step=start_step)
-    try:
-      train(
-        step_fn,
-        state,
-        batches,
-        evaluators=running.evaluators,
-        writer=writer,
-        checkpoints=saved,
-        options=loop,
-      )
-    finally:
-      writer.close()
+    watch = {"metric": loop.watch, "patience": loop.patience, "start_step": start_step}
+    best = Best(workdir, **watch) if loop.patience else contextlib.nullcontext()
+    with contextlib.closing(writers.make_writer(workdir, start_step=start_step)) as writer:
+      with best as watching:
+        train(
+          step_fn,
+          state,
+          batches,
+          evaluators=running.evaluators,
+          writer=writer,
+          checkpoints=saved,
+          options=loop,
+          best=watching,
+        )
   logger.info("done: %s", workdir)
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxt2i import checkpoints, modules
+from jaxt2i import best, modules
 from jaxt2i import config as config_lib
 from jaxt2i.chunks import in_chunks
 from jaxt2i.data.text import TextTokenizer
@@ -63,7 +63,7 @@ def load(workdir: str | Path) -> Matcher:
       "configs/dual_encoder.py."
     )
   text_tokenizer = TextTokenizer.load(workdir / TEXT_TOKENIZER_FILE)
-  _, arrays = checkpoints.read_arrays(workdir, ("ema_params",))
+  _, arrays = best.read_arrays(workdir, ("ema_params",))
   model = modules.dual_encoder(
     config["model"], config["data"]["image_size"], text_tokenizer.vocab_size
   )

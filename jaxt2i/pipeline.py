@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Int32, Integer, UInt8
 
-from jaxt2i import checkpoints, modules
+from jaxt2i import best, modules
 from jaxt2i import config as config_lib
 from jaxt2i.chunks import in_chunks
 from jaxt2i.data.text import TextTokenizer
@@ -217,9 +217,11 @@ def load(workdir: str | Path) -> Pipeline:
 
 def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
   if config["task"] == "dual_encoder":
-    raise UserError(f"{workdir} is a dual encoder, which draws nothing: load a tokenizer or a prior.")
+    raise UserError(
+      f"{workdir} is a dual encoder, which draws nothing: load a tokenizer or a prior."
+    )
   image_size = config["data"]["image_size"]
-  _, arrays = checkpoints.read_arrays(workdir, ("ema_params", "collections"))
+  _, arrays = best.read_arrays(workdir, ("ema_params", "collections"))
   arrays = jax.tree.map(jnp.asarray, arrays)
   if config["task"] == "dual_encoder":
     raise UserError(

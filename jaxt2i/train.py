@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxt2i import metrics as metrics_lib
 from jaxt2i import summary
+from jaxt2i.best import Best
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
 from jaxt2i.metrics import Mean, Metric
@@ -43,17 +44,27 @@ class LoopOptions:
     eval_every: evaluators run, and after the last step.
     checkpoint_every: the state is saved, and after the last step; a multiple of log_every, so
       that a run that goes on from a checkpoint logs the same windows.
+    watch: a number of the evaluation, such as "val/nll", of which less is better.
+    patience: evaluations without a better one after which the run stops; the best state is kept
+      beside (see `jaxt2i.best`). 0: the run has its length, and nothing is watched.
   """
 
   num_steps: int
   log_every: int
   eval_every: int
   checkpoint_every: int
+  watch: str = ""
+  patience: int = 0
 
   def __post_init__(self) -> None:
-    for name, value in dataclasses.asdict(self).items():
-      if value < 1:
-        raise UserError(f"{name} is {value}: must be at least 1.")
+    for name in ("num_steps", "log_every", "eval_every", "checkpoint_every"):
+      if getattr(self, name) < 1:
+        raise UserError(f"{name} is {getattr(self, name)}: must be at least 1.")
+    if self.patience < 0 or (self.patience > 0 and not self.watch):
+      raise UserError(
+        f"patience is {self.patience} and watch is {self.watch!r}: must be 0, or 1 or more with a "
+        "number to watch, such as val/nll."
+      )
     if self.checkpoint_every % self.log_every:
       raise UserError(
         f"checkpoint_every is {self.checkpoint_every}: must be a multiple of log_every "
@@ -127,6 +138,7 @@ def train(
   writer: Any,
   checkpoints: Checkpoints,
   options: LoopOptions,
+  best: Best | None = None,
 ) -> TrainState:
   """Runs the steps from `state.step` to the end and returns the last state.
 
@@ -138,6 +150,7 @@ def train(
     writer: a CLU metric writer.
     checkpoints: where the state is saved.
     options: when to do what.
+    best: keeps the best state and says when to stop, where `options` have a patience.
 
   Raises:
     UserError: the loss is not finite; the last checkpoint is kept.
@@ -145,7 +158,7 @@ def train(
   step = first = int(state.step)
   progress = _Progress(first, options.num_steps)
   window: list[Mapping[str, Metric]] = []
-  while step < options.num_steps:
+  while step < options.num_steps and not (best and best.is_over):
     batch = next(batches)
     if step == first:
       summary.log_parameters(state)
@@ -164,11 +177,15 @@ def train(
       scalars |= _mean_over(window)
       window = []
       progress.report(step, scalars["loss"])
-    if step % options.eval_every == 0 or last:
+    evaluated = step % options.eval_every == 0 or last
+    if evaluated:
       scalars |= _evaluate(evaluators, state, step, writer)
     if scalars:
       writer.write_scalars(step, scalars)
       _require_finite(step, scalars)
+    if best and evaluated:
+      best.update(step, scalars, state)
+      last = last or best.is_over
     if step % options.checkpoint_every == 0 or last:
       writer.flush()  # first: a step that is saved is a step that is logged
       checkpoints.save(step, state)

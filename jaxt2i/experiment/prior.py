@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxt2i import checkpoints, data, modules
+from jaxt2i import best, data, modules
 from jaxt2i import config as config_lib
 from jaxt2i.data.records import Source
 from jaxt2i.data.stream import eval_stream, train_stream
@@ -81,7 +81,7 @@ class PriorExperiment:
 
   def frozen(self) -> Variables:
     """The tokenizer: it rides in the prior's checkpoint."""
-    _, arrays = checkpoints.read_arrays(self._tokenizer_workdir, ("ema_params", "collections"))
+    _, arrays = best.read_arrays(self._tokenizer_workdir, ("ema_params", "collections"))
     tokenizer = {"params": arrays["ema_params"], **of_model(arrays["collections"])}
     return {"frozen": jax.tree.map(jnp.asarray, tokenizer)}
 
