@@ -129,20 +129,21 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
     start_step = int(state.step)
     batches = running.batches(start_step)
     config_lib.save(workdir, what.config)  # not before: a start that failed leaves none behind
-    watch = {"metric": loop.watch, "patience": loop.patience, "start_step": start_step}
-    best = Best(workdir, **watch) if loop.patience else contextlib.nullcontext()
-    with contextlib.closing(writers.make_writer(workdir, start_step=start_step)) as writer:
-      with best as watching:
-        train(
-          step_fn,
-          state,
-          batches,
-          evaluators=running.evaluators,
-          writer=writer,
-          checkpoints=saved,
-          options=loop,
-          best=watching,
-        )
+    best: Any = contextlib.nullcontext()
+    if loop.patience:
+      best = Best(workdir, metric=loop.watch, patience=loop.patience, start_step=start_step)
+    writer = writers.make_writer(workdir, start_step=start_step)
+    with contextlib.closing(writer), best as watching:
+      train(
+        step_fn,
+        state,
+        batches,
+        evaluators=running.evaluators,
+        writer=writer,
+        checkpoints=saved,
+        options=loop,
+        best=watching,
+      )
   logger.info("done: %s", workdir)
 
 
