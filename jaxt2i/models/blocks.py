@@ -81,8 +81,8 @@ def grid_angles(grid: tuple[int, int], size: int) -> Float[Array, "N F"]:
   """
   h, w = grid
   frequencies = 100.0 ** -(jnp.arange(size // 4) / (size // 4))
-  rows = jnp.arange(h)[:, None, None] * frequencies[None, None]
-  columns = jnp.arange(w)[None, :, None] * frequencies[None, None]
+  rows = jnp.arange(h, dtype=jnp.float32)[:, None, None] * frequencies[None, None]
+  columns = jnp.arange(w, dtype=jnp.float32)[None, :, None] * frequencies[None, None]
   both = [jnp.broadcast_to(x, (h, w, size // 4)) for x in (rows, columns)]
   return jnp.concatenate(both, axis=-1).reshape(h * w, -1)
 
@@ -113,7 +113,7 @@ class MLP(nn.Module):
   """Two dense layers with a GELU between, four times as wide inside."""
 
   @nn.compact
-  def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+  def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
     """Position-wise."""
     width = x.shape[-1]
     y = nn.gelu(nn.Dense(4 * width, use_bias=False, name="up")(x))

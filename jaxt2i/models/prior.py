@@ -201,7 +201,7 @@ class Prior(nn.Module):
     return self.codebook_size
 
   def _located(
-    self, x: Float[Array, "B N D"], order: Int[Array, "B N"] | None = None
+    self, x: Float[Array, "B N D"], order: Int[Array, "#B N"] | None = None
   ) -> tuple[Float[Array, "B N D"], Float[Array, "#B N F"] | None]:
     """Inputs that know where they are, and by what to rotate, for positions in this order."""
     in_order = lambda table: table[None] if order is None else table[order]
@@ -215,7 +215,7 @@ class Prior(nn.Module):
     context: Context,
     mask: Bool[Array, "1 #N N"],
     train: bool,
-    order: Int[Array, "B N"] | None = None,
+    order: Int[Array, "#B N"] | None = None,
   ) -> Float[Array, "B N D"]:
     x, angles = self._located(x, order)
     if self.conditioning == "cross":

@@ -59,7 +59,8 @@ def sample_masked(
     drawn, confidence = jax.vmap(partial(_guess, options=options, done=done))(step_keys, logits)
     # At least one token a step, as long as there are some, this one and the later ones.
     # (The small number: whether cos(π/3) is a half, rounding must not decide.)
-    after = jnp.floor(missing * jnp.cos(0.5 * jnp.pi * done) + 1e-4).astype(left.dtype)
+    share = jnp.cos(0.5 * jnp.pi * done)
+    after = jnp.floor(missing.astype(jnp.float32) * share + 1e-4).astype(left.dtype)
     after = jnp.maximum(jnp.clip(after, jnp.minimum(steps - 1 - step, left - 1), left - 1), 0)
     blank = tokens == prior.blank
     rank = _ranks(jnp.where(blank, confidence, jnp.inf))

@@ -30,7 +30,7 @@ TRUTH = np.stack(
 TRUTH /= TRUTH.sum(axis=(1, 2), keepdims=True)
 
 
-def learn(task, steps=600, batch=256):
+def learn(task, steps=1500, batch=256):
   """Parameters after so many steps on draws from TRUTH, in one compiled loop."""
   optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
   logits = jnp.log(jnp.asarray(TRUTH, jnp.float32).reshape(2, -1))
