@@ -39,7 +39,7 @@ def inpaint(
   p, h, _ = tokens.shape
   positions = tokens.shape[2] // pipeline.tokenizer.quantizer.tokens_per_position
   squares = masks.reshape(p, h, masks.shape[1] // h, positions, masks.shape[2] // positions)
-  anew = _a_token_each(pipeline, squares.any(axis=(2, 4)))
+  anew = np.repeat(np.any(squares, axis=(2, 4)), tokens.shape[2] // positions, axis=2)
   drawn = pipeline(prompts, given=np.where(anew, -1, tokens), **drawing)
   images = np.where(masks[:, None, :, :, None], drawn.images, images[:, None])
   return dataclasses.replace(drawn, images=images)
@@ -111,11 +111,6 @@ def _tokens_of(
       f"pictures are {list(images.shape[1:3])}: must be {list(expected)}, as in training."
     )
   return tokens
-
-
-def _a_token_each(pipeline: Pipeline, positions: Bool[np.ndarray, "P h w"]) -> np.ndarray:
-  """What is true of a position is true of all of its tokens."""
-  return np.repeat(positions, pipeline.tokenizer.quantizer.tokens_per_position, axis=2)
 
 
 def _overlap(shift: int, size: int) -> tuple[slice, slice]:

@@ -53,8 +53,9 @@ class Drawings:
   def kept(self, which: Int[np.ndarray, "P k"]) -> "Drawings":
     """Of each prompt the pictures `which`, in this order."""
     take = lambda x: np.take_along_axis(x, which.reshape(*which.shape, *[1] * (x.ndim - 2)), axis=1)
-    parts = {name: take(getattr(self, name)) for name in ("tokens", "images", "indices")}
-    return dataclasses.replace(self, **parts)
+    return dataclasses.replace(
+      self, tokens=take(self.tokens), images=take(self.images), indices=take(self.indices)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,6 +43,7 @@ PRIORS = [
     *itertools.product(("masked",), ("shapes",), SIZES),
   )
 ]
+DUAL_ENCODERS = [f"dual_encoder:shapes,{size}" for size in SIZES]
 
 
 class Noise(Sequence):
@@ -89,7 +90,7 @@ def shapes_of(tree):
 
 
 @pytest.mark.usefixtures("noise")
-@pytest.mark.parametrize("name", TOKENIZERS + PRIORS)
+@pytest.mark.parametrize("name", TOKENIZERS + PRIORS + DUAL_ENCODERS)
 def test_step_keeps_the_shapes_of_the_state(name, request):
   # Nothing is computed: shapes alone go through loss, gradient, optimiser and EMA.
   tokenizer_run = request.getfixturevalue("tokenizer_run") if name in PRIORS else None
@@ -171,17 +172,18 @@ def test_other_data_is_learnt_by_the_same_model(name, request):
   assert drawings.config["data"]["name"] == "openmoji"
 
 
-@pytest.mark.parametrize("name", TOKENIZERS + PRIORS)
+@pytest.mark.parametrize("name", TOKENIZERS + PRIORS + DUAL_ENCODERS)
 def test_config_is_data_and_survives_json(name, tmp_path):
   chosen = config(name)
   config_lib.save(tmp_path, chosen)
   config_lib.save(tmp_path, chosen)  # tuples have become lists: still the same config
-  assert config_of(tmp_path)["task"] == ("prior" if name in PRIORS else "tokenizer")
+  kind = name.partition(":")[0]
+  assert config_of(tmp_path)["task"] == {"vqvae": "tokenizer"}.get(kind, kind)
 
 
 @pytest.mark.parametrize("name", ["vqvae", "prior"])
 def test_defaults_are_the_first_words(name):
-  words = {"vqvae": "fsq,conv,f8,openmoji,full", "prior": "openmoji,full"}[name]
+  words = {"vqvae": "fsq,conv,f8,openmoji,full", "prior": "autoregressive,openmoji,full"}[name]
   assert config(name) == config(f"{name}:{words}")
   assert config(name) == config(f"{name}:{','.join(reversed(words.split(',')))}")
   assert config(f"{name}:tiny") == config(f"{name}:tiny,openmoji")
@@ -273,7 +275,7 @@ def test_empty_words_are_no_words():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"task": "tokeniser"}, "config.task is 'tokeniser': must be 'tokenizer' or 'prior'"),
+    ({"task": "tokeniser"}, "config.task is 'tokeniser': must be one of 'tokenizer', 'prior',"),
     ({"data.image_size": 60}, "config.data.image_size is 60: must be a multiple of 8"),
     ({"model.network.name": "unet"}, "config.model.network.name is 'unet': must be one of 'conv'"),
     ({"model.network.channels": ()}, "config.model.network.channels is (): must not be empty."),

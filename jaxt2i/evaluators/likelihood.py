@@ -9,7 +9,7 @@ import jax
 
 from jaxt2i import metrics
 from jaxt2i.metrics import Mean
-from jaxt2i.tasks.prior import PriorTask
+from jaxt2i.tasks.base import Task
 from jaxt2i.types import Batch, Variables
 
 
@@ -17,7 +17,7 @@ from jaxt2i.types import Batch, Variables
 class Likelihood:
   """`nll`: −log p(tokens | caption) a token, in nats, the mean over images of a split."""
 
-  task: PriorTask
+  task: Task
   batches: Callable[[], Iterable[Batch]]  # tokens [B, h, w], text [B, T], weight [B]
 
   def __call__(self, variables: Variables) -> Mapping[str, float]:
@@ -30,5 +30,5 @@ class Likelihood:
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(task: PriorTask, variables: Any, batch: Any) -> Mapping[str, Mean]:
+def _evaluate(task: Task, variables: Any, batch: Any) -> Mapping[str, Mean]:
   return task.loss(variables, batch, jax.random.key(0), train=False).metrics

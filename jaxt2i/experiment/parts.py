@@ -11,7 +11,7 @@ from jaxt2i.data.records import Source
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.prior import Prior
-from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask, PriorTask
+from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
 from jaxt2i.train import Evaluator
 from jaxt2i.types import Batch
 
@@ -49,9 +49,9 @@ def splits(options: Mapping[str, Any]) -> tuple[Source, Source]:
   return train, val
 
 
-def prior_task(section: Mapping[str, Any], model: Prior) -> PriorTask:
+def prior_task(section: Mapping[str, Any], model: Prior) -> AutoregressiveTask | MaskedTask:
   """How a prior is learnt, given `config.loss`. UsageError for an option that it doesn't have."""
-  kind = MaskedTask if isinstance(model, MaskedPrior) else AutoregressiveTask
+  kind: Any = MaskedTask if isinstance(model, MaskedPrior) else AutoregressiveTask
   return config_lib.build(kind, section, "config.loss", model=model)
 
 
