@@ -342,7 +342,7 @@ def test_options_of_a_prior_that_cannot_work_are_named(tokenizer_run, prior_run)
   assert "config.model.heads is 3: must divide" in complaint(**{"model.heads": 3})
   assert "vocab_size 2" in complaint(**{"text.vocab_size": 2})
   masked = {"model.name": "masked"}
-  assert "config.loss.token_dropout is not an option" in complaint(**masked)
+  assert "config.model.any_order is not an option" in complaint(**masked)
   assert "config.model.name is 'mask': must be one of" in complaint(**{"model.name": "mask"})
   assert "config.model.positions is 'x': must be" in complaint(**{"model.positions": "x"})
   assert "config.model.conditioning is 'x': must" in complaint(**{"model.conditioning": "x"})
