@@ -9,6 +9,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from jaxt2i.word_vectors import WordVectors
 logger = logging.getLogger(__name__)
 
 KINDS = ("skipgram", "cbow")
-_BATCH = 256  # examples a step
+_MOST = 256  # examples a step
 _SHARED = 64  # negatives a step
 _CHUNK = 128  # steps a compiled scan: all of one length, so that there is one to compile
 
@@ -110,6 +111,25 @@ class Corpus:
     ratio = subsample * len(self.ids) / np.maximum(self.counts, 1)
     return np.minimum(1.0, np.sqrt(ratio) + ratio)
 
+  @property
+  def noise(self) -> Float64[np.ndarray, "V"]:
+    """Probability of each id as a negative: in proportion to its count to the power of 3/4."""
+    weight = self.counts**0.75
+    return weight / weight.sum()
+
+  def batch_size(self, options: Options) -> int:
+    """Examples a step: a power of two, so few that no word moves too far in one.
+
+    The authors' code learns from one example after the other. A step adds up the gradients of
+    many, each as large, at where the vectors were before: the more of them share a word, the
+    nearer to divergence. So the learning rate times the gradients that the most frequent word gets,
+    as a target and as a negative, is 1 at most.
+    """
+    read = self.counts * self.kept(options.subsample)
+    hits = (read / read.sum()).max() + options.negatives * self.noise.max()
+    most = min(_MOST, max(1.0, 1 / (options.learning_rate * hits)))
+    return 2 ** int(np.log2(most))
+
   def examples(self, options: Options, rng: np.random.Generator) -> Examples:
     """Those of one epoch, in an order of chance: inputs [n, 1] (skip-gram) or [n, 2 window]."""
     kept = rng.random(len(self.ids)) < self.kept(options.subsample)[self.ids]
@@ -123,8 +143,8 @@ class Corpus:
       near = near[caption[near] == caption[near + offset]]
       contexts[near, column] = ids[near + offset]
     if options.kind == "skipgram":
-      row, column = np.nonzero(contexts)
-      inputs, targets = ids[row, None], contexts[row, column]
+      row, place = np.nonzero(contexts)
+      inputs, targets = ids[row, None], contexts[row, place]
     else:
       row = np.flatnonzero(contexts.any(axis=1))
       inputs, targets = contexts[row], ids[row]
@@ -140,7 +160,8 @@ def train(captions: Iterable[str], options: Options) -> WordVectors:
     options: see there.
 
   Raises:
-    UserError: no two words of the vocabulary ever stand in one caption.
+    UserError: no two words of the vocabulary ever stand in one caption, or the vectors grow
+      beyond all bounds.
   """
   captions = sorted(captions)  # like the vocabulary: their order does not matter
   tokenizer = TextTokenizer.train(
@@ -161,7 +182,12 @@ def train(captions: Iterable[str], options: Options) -> WordVectors:
       mean += part
     if mean.weight:  # else subsampling left no two words side by side
       logger.info(f"epoch {epoch + 1}/{options.epochs}  loss {float(mean.compute()):.4f}")
-  return WordVectors(tokenizer.vocabulary[UNK + 1 :], np.asarray(tables.inputs)[UNK + 1 :])
+  vectors = np.asarray(tables.inputs)[UNK + 1 :]
+  if not np.isfinite(vectors).all():
+    raise UserError(
+      f"the word vectors are not finite at learning_rate {options.learning_rate}: lower it"
+    )
+  return WordVectors(tokenizer.vocabulary[UNK + 1 :], vectors)
 
 
 def loss(
@@ -212,7 +238,7 @@ def descend(
     k: negatives an example.
   """
 
-  def step(tables: Tables, given: tuple[Examples, Array, Array]) -> tuple[Tables, Array]:
+  def step(tables: Tables, given: tuple[Examples, Any, Any]) -> tuple[Tables, Array]:
     each, drawn, rate = given
     present = (each.inputs != PAD).astype(jnp.float32)
     rows = tables.inputs[each.inputs], tables.outputs[each.targets], tables.outputs[drawn]
@@ -232,21 +258,21 @@ def epoch_steps(
 ) -> Iterator[tuple[Examples, np.ndarray, np.ndarray]]:
   """An epoch's examples, negatives and learning rates, as many steps at a time as are compiled.
 
-  Negatives are drawn in proportion to count^0.75. The last steps are filled up with PAD.
+  The last steps are filled up with PAD.
   """
   examples = corpus.examples(options, rng)
-  batches = -(-len(examples.targets) // _BATCH)
+  batch = corpus.batch_size(options)
+  batches = -(-len(examples.targets) // batch)
   steps = -(-batches // _CHUNK) * _CHUNK
-  missing = steps * _BATCH - len(examples.targets)
+  missing = steps * batch - len(examples.targets)
   inputs = np.pad(examples.inputs, ((0, missing), (0, 0)), constant_values=PAD)
   targets = np.pad(examples.targets, (0, missing), constant_values=PAD)
-  cumulated = np.cumsum(corpus.counts**0.75)
-  drawn = rng.random((steps, _SHARED)) * cumulated[-1]
-  negatives = np.searchsorted(cumulated, drawn, side="right").astype(np.int32)
+  drawn = np.searchsorted(np.cumsum(corpus.noise), rng.random((steps, _SHARED)), side="right")
+  negatives = np.minimum(drawn, len(corpus.noise) - 1).astype(np.int32)  # the sum is 1 but rounded
   done = (epoch + np.arange(steps) / max(1, batches)) / options.epochs
   rates = (options.learning_rate * np.maximum(0, 1 - done)).astype(np.float32)
   for start in range(0, steps, _CHUNK):
-    cut = slice(start * _BATCH, (start + _CHUNK) * _BATCH)
-    shaped = Examples(inputs[cut].reshape(_CHUNK, _BATCH, -1), targets[cut].reshape(_CHUNK, _BATCH))
     part = slice(start, start + _CHUNK)
+    cut = slice(start * batch, (start + _CHUNK) * batch)
+    shaped = Examples(inputs[cut].reshape(_CHUNK, batch, -1), targets[cut].reshape(_CHUNK, batch))
     yield shaped, negatives[part], rates[part]

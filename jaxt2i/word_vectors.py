@@ -46,7 +46,7 @@ class WordVectors:
       meant = f"did you mean {close[0]!r}?" if close and row is None else "choose another word"
       raise UserError(f"no vector of {word!r} among {len(self.words)} words; {meant}")
     cosines = self._directions @ self._directions[row]
-    usable = self._directions.any(axis=1)
+    usable = np.linalg.norm(self._directions, axis=1) > 0
     usable[row] = False
     order = [int(i) for i in np.argsort(-cosines, kind="stable") if usable[i]]
     return [(self.words[i], float(cosines[i])) for i in order[:n]]
@@ -90,7 +90,7 @@ class WordVectors:
         "file"
       )
     words: dict[str, int] = {}
-    rows = []
+    rows: list[np.ndarray] = []
     start = 2 if header else 1
     following = lines if header else itertools.chain([first_line], lines)
     for number, line in enumerate(following, start):

@@ -136,10 +136,24 @@ def test_the_learning_rate_falls_to_nothing_over_all_epochs():
   rates = []
   for epoch in range(OPTIONS.epochs):
     of_epoch = np.concatenate([chunk[2] for chunk in steps_of(corpus, OPTIONS, epoch)])
-    rates.append(of_epoch[: -(-examples // 256)])
+    rates.append(of_epoch[: -(-examples // corpus.batch_size(OPTIONS))])
   rates = np.concatenate(rates)
   expected = OPTIONS.learning_rate * np.linspace(1, 0, len(rates), endpoint=False)
   np.testing.assert_allclose(rates, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_fewer_examples_a_step_the_more_of_them_share_a_word():
+  corpus, _ = corpus_of(["a a a a a a a a b c"])
+  assert corpus.counts.tolist() == [0, 0, 8, 1, 1]
+  a = 8**0.75 / (8**0.75 + 2)
+  np.testing.assert_allclose(corpus.noise, [0, 0, a, (1 - a) / 2, (1 - a) / 2])
+  hits = 0.8 + 5 * a  # of "a", for each example
+  for rate, batch in ((0.001, 128), (0.025, 8), (0.05, 4), (0.5, 1), (1e-6, 256)):
+    options = dataclasses.replace(OPTIONS, learning_rate=rate)
+    assert corpus.batch_size(options) == batch
+    assert rate * batch * hits <= 1 or batch == 1
+    for examples, _, _ in steps_of(corpus, options):
+      assert examples.inputs.shape[1:] == (batch, 1)
 
 
 # --- a step ---
@@ -196,7 +210,9 @@ def test_steps_end_at_the_shifted_mutual_information():
   """The optimum of Levy & Goldberg 2014, eq. 7: u·v = log(n(w,c) / (n(w) k P(c)))."""
   pairs = np.array([[5, 1, 2], [1, 4, 3], [2, 3, 6]])  # n(w, c)
   share, k = np.array([4, 2, 2]) / 8, 2
-  words, contexts = (np.repeat(grid, pairs.reshape(-1)) for grid in np.indices(pairs.shape).reshape(2, 9))
+  words, contexts = (
+    np.repeat(grid, pairs.reshape(-1)) for grid in np.indices(pairs.shape).reshape(2, 9)
+  )
   steps = 4000
   rng = np.random.default_rng(0)
   tables = Tables(*(jnp.asarray(rng.normal(size=(5, 6)) * 0.3, jnp.float32) for _ in range(2)))
@@ -217,7 +233,7 @@ def test_steps_end_at_the_shifted_mutual_information():
 
 # --- learning ---
 
-LEARNING = Options(dim=16, window=2, subsample=1.0, epochs=8, learning_rate=0.05, seed=1)
+LEARNING = Options(dim=16, window=1, subsample=1.0, epochs=8, learning_rate=0.05, seed=1)
 
 
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
@@ -255,6 +271,18 @@ def test_the_loss_is_logged_and_falls_from_what_chance_costs(caplog):
   np.testing.assert_allclose(logged.pop(1e-6), 6 * np.log(2), rtol=1e-3)
   losses = logged.popitem()[1]
   assert losses[-1] < losses[0] < 6 * np.log(2)
+
+
+def test_a_small_vocabulary_and_a_large_rate_do_not_diverge():
+  vectors = train(
+    grouped_captions(1000), dataclasses.replace(LEARNING, window=1, learning_rate=0.2)
+  )
+  assert np.abs(vectors.vectors).max() < 10
+
+
+def test_vectors_that_diverge_are_refused():
+  with pytest.raises(UserError, match=r"not finite at learning_rate 1e\+30: lower it"):
+    train(grouped_captions(20), dataclasses.replace(LEARNING, learning_rate=1e30))
 
 
 def test_an_epoch_may_leave_out_everything():

@@ -13,7 +13,7 @@ from tests.toy_captions import GROUPS, grouped_captions
 
 gensim_models = pytest.importorskip("gensim.models", reason="gensim is no dependency of any extra")
 
-TOY = Options(dim=16, window=2, subsample=1.0, epochs=8, learning_rate=0.05)
+TOY = Options(dim=16, window=1, subsample=1.0, epochs=8, learning_rate=0.05)
 NEAREST = 10
 
 
@@ -65,7 +65,7 @@ def test_groups_of_words_are_found_by_both(kind):
       for word in group:
         assert {other for other, _ in vectors.neighbours(word, 3)} == set(group) - {word}
   correlation, _ = agreement(ours, theirs, len(ours.words))
-  assert correlation > 0.9
+  assert correlation > 0.95
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ class RecurrentTextEncoder(nn.Module):
   @nn.compact
   def __call__(self, text: Int[Array, "B T"]) -> Context:
     """Encodes captions padded with PAD."""
-    x = nn.Embed(self.vocab_size, self.embed_dim, name="embed")(text)
+    x: Any = nn.Embed(self.vocab_size, self.embed_dim, name="embed")(text)
     if self.embed_dim != self.width:
       x = nn.Dense(self.width, use_bias=False, name="project")(x)
     x, mask = _after_slot(self, x, text)

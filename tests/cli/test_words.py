@@ -8,7 +8,7 @@ from jaxt2i.word_vectors import WordVectors
 from tests.analysis.sets import prepare, save_photos
 from tests.toy_captions import GROUPS, grouped_captions
 
-QUICK = ("--epochs=8", "--dim=16", "--window=2", "--subsample=1", "--learning_rate=0.05")
+QUICK = ("--epochs=8", "--dim=16", "--window=1", "--subsample=1", "--learning_rate=0.05")
 
 
 def words(*arguments: str) -> int:
