@@ -1,5 +1,6 @@
 """Text tokenizers learnt on training captions: byte pairs (Sennrich et al. 2016), words, bytes."""
 
+import functools
 import hashlib
 import json
 import os
@@ -88,13 +89,23 @@ class TextTokenizer:
     """Ids of each caption, padded with 0 or cut to `max_length`; "" gives padding alone."""
     ids = np.full((len(captions), self.max_length), PAD, np.int32)
     for row, caption in zip(ids, captions, strict=True):
-      tokens = self._library.encode(_encodable(caption)).ids[: self.max_length]
+      tokens = self.ids(caption)[: self.max_length]
       row[: len(tokens)] = tokens
     return ids
 
+  def ids(self, caption: str) -> list[int]:
+    """All ids of the caption, neither padded nor cut."""
+    return self._library.encode(_encodable(caption)).ids
+
   def num_tokens(self, caption: str) -> int:
     """How many ids the caption has before it is cut."""
-    return len(self._library.encode(_encodable(caption)).ids)
+    return len(self.ids(caption))
+
+  @functools.cached_property
+  def vocabulary(self) -> tuple[str, ...]:
+    """What each id stands for, the first two being "[PAD]" and "[UNK]"; words by frequency."""
+    names = self._library.get_vocab()
+    return tuple(sorted(names, key=names.__getitem__))
 
   def words(self, caption: str) -> list[str]:
     """The distinct words of a caption, as the tokenizer sees them, in order."""

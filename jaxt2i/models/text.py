@@ -1,6 +1,6 @@
 """Text encoders: captions to what a prior reads.
 
-All give a `Context`. Captions come as token ids `[B, T]`, 0 being padding.
+All give a `Context`. Captions come as token ids `[B, T]`, 0 being padding, which follows the words.
 """
 
 from typing import Any
@@ -8,12 +8,14 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
+from jaxt2i.errors import UsageError
 from jaxt2i.models.blocks import EncoderBlock, like_embeddings
 from jaxt2i.types import Array
 
 PAD = 0  # token id of padding in captions
+CELLS = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 
 
 class Context(struct.PyTreeNode):
@@ -38,12 +40,66 @@ class TextEncoder(nn.Module):
   @nn.compact
   def __call__(self, text: Int[Array, "B T"]) -> Context:
     """Encodes captions padded with PAD."""
-    batch, length = text.shape
     x = nn.Embed(self.vocab_size, self.width, name="embed")(text)
-    x = x + self.param("positions", like_embeddings(self.width), (1, length, self.width))
-    slot = self.param("slot", like_embeddings(self.width), (1, 1, self.width))
-    x = jnp.concatenate([jnp.broadcast_to(slot, (batch, 1, self.width)), x], axis=1)
-    mask = jnp.concatenate([jnp.ones((batch, 1), bool), text != PAD], axis=1)
+    x = x + self.param("positions", like_embeddings(self.width), (1, text.shape[1], self.width))
+    x, mask = _after_slot(self, x, text)
     for i in range(self.layers):
       x = EncoderBlock(self.heads, name=f"block{i}")(x, mask[:, None, :])
     return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
+
+
+class RecurrentTextEncoder(nn.Module):
+  """Bidirectional recurrent network over caption token ids.
+
+  GRU (arXiv 1406.1078, with the reset gate after the product, as in cuDNN) or LSTM (Hochreiter &
+  Schmidhuber 1997, with forget gates); both directions stacked as in arXiv 1303.5778. Slot 0 is
+  the first in line, as if it were a word: what the backward direction leaves there has read the
+  whole caption.
+
+  Attributes:
+    vocab_size: of the text tokenizer.
+    width: D; each direction gives half of it.
+    layers: of both directions, one upon the other.
+    cell: "gru" or "lstm".
+    embed_dim: of the table's vectors, which may be word vectors learnt elsewhere; where it is not
+      `width`, they are projected.
+  """
+
+  vocab_size: int
+  width: int
+  layers: int
+  cell: str
+  embed_dim: int
+
+  def __post_init__(self) -> None:
+    if self.cell not in CELLS:
+      raise UsageError(f"cell is {self.cell!r}: must be {' or '.join(map(repr, CELLS))}.")
+    if self.width % 2:
+      raise UsageError(f"width is {self.width}: must be even, for two directions of one width.")
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(self, text: Int[Array, "B T"]) -> Context:
+    """Encodes captions padded with PAD."""
+    x: Any = nn.Embed(self.vocab_size, self.embed_dim, name="embed")(text)
+    if self.embed_dim != self.width:
+      x = nn.Dense(self.width, use_bias=False, name="project")(x)
+    x, mask = _after_slot(self, x, text)
+    lengths = jnp.sum(mask, axis=1, dtype=jnp.int32)
+    for i in range(self.layers):
+      forward, backward = (
+        nn.RNN(CELLS[self.cell](self.width // 2, name=f"block{i}_{direction}"))
+        for direction in ("forward", "backward")
+      )
+      x = nn.Bidirectional(forward, backward)(x, seq_lengths=lengths)
+    return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
+
+
+def _after_slot(
+  encoder: nn.Module, x: Float[Array, "B T D"], text: Int[Array, "B T"]
+) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
+  """The words behind the encoder's learnt slot 0, S = 1 + T, and where there is something."""
+  batch, _, width = x.shape
+  slot = encoder.param("slot", like_embeddings(width), (1, 1, width))
+  x = jnp.concatenate([jnp.broadcast_to(slot, (batch, 1, width)), x], axis=1)
+  return x, jnp.concatenate([jnp.ones((batch, 1), bool), text != PAD], axis=1)

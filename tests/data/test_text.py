@@ -91,6 +91,16 @@ def test_unknown_characters(tokenizer):
   assert list(ids[1, :2]) == [tokenizer(["red"])[0, 0], UNK]
 
 
+def test_ids_are_all_and_the_vocabulary_names_them(each_kind):
+  caption = "large red star left of small blue heart"
+  assert each_kind([caption])[0].tolist() == (each_kind.ids(caption) + [PAD] * 8)[:8]
+  assert len(each_kind.ids(caption)) == each_kind.num_tokens(caption)
+  assert len(each_kind.vocabulary) == each_kind.vocab_size
+  assert each_kind.vocabulary[:2] == ("[PAD]", "[UNK]")
+  letters = "".join(each_kind.vocabulary[i] for i in each_kind.ids(caption))
+  assert letters.replace("Ġ", "") == caption.replace(" ", "")  # Ġ: the space among bytes
+
+
 def test_names_of_special_tokens_are_text(tokenizer, tmp_path):
   tokenizer.save(tmp_path / "text.json")
   for each in (tokenizer, TextTokenizer.load(tmp_path / "text.json")):
