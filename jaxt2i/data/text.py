@@ -69,7 +69,7 @@ class TextTokenizer:
       UserError: an unknown kind, a number out of range, or no words to learn from.
     """
     _check(vocab_size, max_length, kind)
-    ordered = sorted(_encodable(caption) for caption in captions)
+    ordered = sorted(encodable(caption) for caption in captions)
     words = {word for caption in ordered for word in _split(caption)}
     if not words:
       raise UserError("no captions with words in them: a text tokenizer needs some to learn from")
@@ -88,17 +88,17 @@ class TextTokenizer:
     """Ids of each caption, padded with 0 or cut to `max_length`; "" gives padding alone."""
     ids = np.full((len(captions), self.max_length), PAD, np.int32)
     for row, caption in zip(ids, captions, strict=True):
-      tokens = self._library.encode(_encodable(caption)).ids[: self.max_length]
+      tokens = self._library.encode(encodable(caption)).ids[: self.max_length]
       row[: len(tokens)] = tokens
     return ids
 
   def num_tokens(self, caption: str) -> int:
     """How many ids the caption has before it is cut."""
-    return len(self._library.encode(_encodable(caption)).ids)
+    return len(self._library.encode(encodable(caption)).ids)
 
   def words(self, caption: str) -> list[str]:
     """The distinct words of a caption, as the tokenizer sees them, in order."""
-    return _split(_encodable(caption))
+    return _split(encodable(caption))
 
   def unknown_words(self, caption: str) -> list[str]:
     """Those of `words` that no training caption contains or, of kind "word", too few of them."""
@@ -145,7 +145,7 @@ class TextTokenizer:
     return tokenizer
 
 
-def _encodable(caption: str) -> str:
+def encodable(caption: str) -> str:
   """The caption without lone surrogates, which a command line may pass and UTF-8 cannot hold."""
   return caption.encode("utf-8", "replace").decode("utf-8")
 
