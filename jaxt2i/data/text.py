@@ -70,7 +70,7 @@ class TextTokenizer:
       UserError: an unknown kind, a number out of range, or no words to learn from.
     """
     _check(vocab_size, max_length, kind)
-    ordered = sorted(_encodable(caption) for caption in captions)
+    ordered = sorted(encodable(caption) for caption in captions)
     words = {word for caption in ordered for word in _split(caption)}
     if not words:
       raise UserError("no captions with words in them: a text tokenizer needs some to learn from")
@@ -95,7 +95,7 @@ class TextTokenizer:
 
   def ids(self, caption: str) -> list[int]:
     """All ids of the caption, neither padded nor cut."""
-    return self._library.encode(_encodable(caption)).ids
+    return self._library.encode(encodable(caption)).ids
 
   def num_tokens(self, caption: str) -> int:
     """How many ids the caption has before it is cut."""
@@ -109,7 +109,7 @@ class TextTokenizer:
 
   def words(self, caption: str) -> list[str]:
     """The distinct words of a caption, as the tokenizer sees them, in order."""
-    return _split(_encodable(caption))
+    return _split(encodable(caption))
 
   def unknown_words(self, caption: str) -> list[str]:
     """Those of `words` that no training caption contains or, of kind "word", too few of them."""
@@ -156,7 +156,7 @@ class TextTokenizer:
     return tokenizer
 
 
-def _encodable(caption: str) -> str:
+def encodable(caption: str) -> str:
   """The caption without lone surrogates, which a command line may pass and UTF-8 cannot hold."""
   return caption.encode("utf-8", "replace").decode("utf-8")
 

@@ -1,6 +1,7 @@
 """Text encoders: captions to what a prior reads.
 
-All give a `Context`. Captions come as token ids `[B, T]`, 0 being padding, which follows the words.
+All give a `Context`. Captions come as token ids `[B, T]`, 0 being padding, which follows the words,
+or as the features of a frozen network `[B, T, F]`, rows of zeros being padding.
 """
 
 from typing import Any
@@ -42,7 +43,7 @@ class TextEncoder(nn.Module):
     """Encodes captions padded with PAD."""
     x = nn.Embed(self.vocab_size, self.width, name="embed")(text)
     x = x + self.param("positions", like_embeddings(self.width), (1, text.shape[1], self.width))
-    x, mask = _after_slot(self, x, text)
+    x, mask = _after_slot(self, x, text != PAD)
     for i in range(self.layers):
       x = EncoderBlock(self.heads, name=f"block{i}")(x, mask[:, None, :])
     return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
@@ -84,7 +85,7 @@ class RecurrentTextEncoder(nn.Module):
     x: Any = nn.Embed(self.vocab_size, self.embed_dim, name="embed")(text)
     if self.embed_dim != self.width:
       x = nn.Dense(self.width, use_bias=False, name="project")(x)
-    x, mask = _after_slot(self, x, text)
+    x, mask = _after_slot(self, x, text != PAD)
     lengths = jnp.sum(mask, axis=1, dtype=jnp.int32)
     for i in range(self.layers):
       forward, backward = (
@@ -95,11 +96,27 @@ class RecurrentTextEncoder(nn.Module):
     return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
 
 
+class FeatureEncoder(nn.Module):
+  """Features that a frozen network made of captions, brought to a prior's width.
+
+  Slot 0 is as in `TextEncoder`. The projection has no bias, so that padding stays 0.
+  """
+
+  width: int
+
+  @nn.compact
+  def __call__(self, features: Float[Array, "B T F"]) -> Context:
+    """Takes rows of zeros for padding: an empty caption has no others."""
+    x = nn.Dense(self.width, use_bias=False, name="project")(features)
+    x, mask = _after_slot(self, x, jnp.any(features != 0, axis=-1))
+    return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
+
+
 def _after_slot(
-  encoder: nn.Module, x: Float[Array, "B T D"], text: Int[Array, "B T"]
+  encoder: nn.Module, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
 ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
   """The words behind the encoder's learnt slot 0, S = 1 + T, and where there is something."""
   batch, _, width = x.shape
   slot = encoder.param("slot", like_embeddings(width), (1, 1, width))
   x = jnp.concatenate([jnp.broadcast_to(slot, (batch, 1, width)), x], axis=1)
-  return x, jnp.concatenate([jnp.ones((batch, 1), bool), text != PAD], axis=1)
+  return x, jnp.concatenate([jnp.ones((batch, 1), bool), mask], axis=1)
