@@ -45,7 +45,7 @@ LAYERS = (
   {"models", "data", "sampling"},
   {"tasks"},
   {"pipeline"},
-  {"evaluators", "analysis"},
+  {"evaluators", "analysis", "editing", "matcher"},
   {"train", "adversarial", "tokenized", "experiment", "evaluation", "quickstart"},
   {"cli", "main", "study", "demo", "report"},
 )
