@@ -3,10 +3,11 @@
 import json
 import logging
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxt2i import checkpoints
+from jaxt2i import checkpoints, stored
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
 
@@ -32,6 +33,11 @@ class Best:
     self._value, self._since = math.inf, 0
     for value in _logged(workdir / "metrics.jsonl", metric, start_step):
       self._note(value)
+    # What a killed run found later is found again, at the same step; what a run found that was here
+    # before, and of which nothing else is left, must not stand for this one.
+    for step in _steps(workdir):
+      if step > start_step:
+        shutil.rmtree(workdir / FOLDER / "checkpoints" / str(step))
     self._saved = Checkpoints(workdir / FOLDER, keep=1)
 
   def __enter__(self) -> "Best":
@@ -56,9 +62,7 @@ class Best:
       raise UserError(
         f"config.loop.watch is {self.metric!r}: must be a number of the evaluation ({known})."
       )
-    latest = self._saved.latest_step()
-    # A run that goes on may have found a better one already, before it was killed.
-    if self._note(scalars[self.metric]) and (latest is None or step > latest):
+    if self._note(scalars[self.metric]):
       self._saved.save(step, state)
     if self.is_over:
       logger.info(
@@ -83,5 +87,8 @@ def _logged(path: Path, metric: str, start_step: int) -> list[float]:
 
 def read_arrays(workdir: Path, keys: tuple[str, ...]) -> tuple[int, dict[str, Any]]:
   """`checkpoints.read_arrays` of the best state where one was kept, else of the last."""
-  best = workdir / FOLDER
-  return checkpoints.read_arrays(best if best.is_dir() else workdir, keys)
+  return checkpoints.read_arrays(workdir / FOLDER if _steps(workdir) else workdir, keys)
+
+
+def _steps(workdir: Path) -> list[int]:
+  return stored.complete_steps(workdir / FOLDER / "checkpoints")

@@ -54,7 +54,7 @@ OPENMOJI = Recipe(
   # So few minutes are enough for some 450 drawings with English captions.
   prior_options=("--config.data.subset=basics", "--config.data.languages=('en',)"),
   tokenizer_steps=120,
-  prior_steps=160,
+  prior_steps=200,
   drawing=(),
   prompts=(
     *("red heart", "rocket", "penguin", "red apple", "guitar", "fish", "house", "umbrella"),

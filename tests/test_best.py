@@ -8,6 +8,7 @@ import pytest
 
 from jaxt2i import best
 from jaxt2i.best import Best
+from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
 from jaxt2i.train import LoopOptions
 from tests.runs import metrics_of, train
@@ -55,6 +56,21 @@ def test_a_run_that_goes_on_ends_at_the_same_step_with_the_same_state(start, tmp
   # Killed anywhere: what was found later is found again, at its step.
   assert follow(tmp_path, start=start) == 7
   assert kept(tmp_path) == 40
+
+
+def test_the_best_of_a_run_that_is_gone_does_not_stand_for_a_new_one(tmp_path):
+  follow(tmp_path, patience=4)
+  with Best(tmp_path, metric="val/nll", patience=3, start_step=0) as watched:
+    watched.update(10, {"val/nll": 7.0}, {"w": jnp.full(2, 10.0)})
+  assert kept(tmp_path) == 10
+
+
+def test_where_nothing_was_best_the_last_state_is_read(tmp_path):
+  with Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(5, {"w": jnp.full(2, 5.0)})
+  with Best(tmp_path, metric="val/nll", patience=3, start_step=0) as watched:
+    watched.update(10, {"val/nll": float("nan")}, {"w": jnp.full(2, 10.0)})
+  assert kept(tmp_path) == 5
 
 
 def test_what_is_over_stays_over(tmp_path):
