@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
   # A perceptual loss makes sharper pictures of lower PSNR; it needs `pip install -e ".[features]"`.
   config.loss = dict(l1_weight=0.1, perceptual_weight=0.0)
   config.adversarial = adversarial(chosen["size"])
-  # Half of AdamW's steps give the same reconstructions; on a CPU a step takes 1.4 times as long.
+  # Half of AdamW's steps give the same reconstructions; on a CPU a step takes little longer.
   config.optimizer.kind = "muon"
   config.model = dict(
     network=network(chosen["network"], chosen["downsample"], chosen["size"]),

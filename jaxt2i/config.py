@@ -1,11 +1,12 @@
 """Config sections to frozen dataclasses, and the config file of a run. Nothing is executed."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -141,6 +142,17 @@ def load(workdir: Path) -> dict[str, Any]:
   if not isinstance(config, dict):
     raise UserError(f"{path} is damaged (not a JSON object): restore it from a copy of the run.")
   return config
+
+
+@contextlib.contextmanager
+def whole(workdir: Path) -> Iterator[None]:
+  """What is done with a run's config in here turns a part that it lacks into a UserError."""
+  try:
+    yield
+  except (KeyError, TypeError) as error:
+    raise UserError(
+      f"{workdir / CONFIG_FILE} is damaged (at {error}): restore it from a copy."
+    ) from error
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

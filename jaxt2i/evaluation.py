@@ -18,6 +18,7 @@ from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.recall import Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
 from jaxt2i.experiment.parts import EVAL_BATCH, prior_task
+from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.state import FEATURES
@@ -72,6 +73,8 @@ def evaluate(workdir: Path, split: str, n: int, options: SamplingOptions) -> dic
     tokenized = Tokenized.of(part, road, at_most=len(source))
     stream = lambda tokenized=tokenized: eval_stream(tokenized, row, batch_size=EVAL_BATCH)
     results[name] = Likelihood(task, stream)(road.prior_variables)["nll"]
+  if isinstance(road.prior, MaskedPrior):
+    results["nll_protocol"] = "an upper bound: tokens one after the other, in a random order"
   results |= dataclasses.asdict(options)  # the numbers below mean nothing without them
   if config["data"]["name"] == "shapes":
     return results | Attributes(source, n, options)(road)

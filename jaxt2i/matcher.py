@@ -1,7 +1,7 @@
 """A trained dual encoder: how well pictures fit captions."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,14 @@ def load(workdir: str | Path) -> Matcher:
   """
   workdir = Path(workdir)
   config = config_lib.load(workdir)
-  if config.get("task") != "dual_encoder":
+  with config_lib.whole(workdir):
+    return _assemble(workdir, config)
+
+
+def _assemble(workdir: Path, config: Mapping[str, Any]) -> Matcher:
+  if config["task"] != "dual_encoder":
     raise UserError(
-      f"{workdir} is a {config.get('task')}: must be the workdir of a dual encoder, trained with "
+      f"{workdir} is a {config['task']}: must be the workdir of a dual encoder, trained with "
       "configs/dual_encoder.py."
     )
   text_tokenizer = TextTokenizer.load(workdir / TEXT_TOKENIZER_FILE)

@@ -208,12 +208,8 @@ def load(workdir: str | Path) -> Pipeline:
   """
   workdir = Path(workdir)
   config = config_lib.load(workdir)
-  try:
+  with config_lib.whole(workdir):
     return _assemble(workdir, config)
-  except (KeyError, TypeError) as error:
-    raise UserError(
-      f"{workdir / config_lib.CONFIG_FILE} is damaged (at {error}): restore it from a copy."
-    ) from error
 
 
 def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:

@@ -1,5 +1,8 @@
 """A dual encoder as a run: trained, loaded, used to choose among drawings."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,6 +60,16 @@ def test_reranking_keeps_what_fits_best(run, prior_run, tmp_path):
         assert dict(image.text)["candidates"] == "3"
         np.testing.assert_array_equal(np.asarray(image), drawings.images[number, index])
     assert prompt.replace(" ", "-") in files[0].name
+
+
+def test_a_damaged_config_is_one_line(run, tmp_path):
+  copy = tmp_path / "copy"
+  shutil.copytree(run, copy)
+  config = json.loads((copy / "config.json").read_text())
+  for broken in ({k: v for k, v in config.items() if k != part} for part in ("task", "model")):
+    (copy / "config.json").write_text(json.dumps(broken))
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+      matcher.load(copy)
 
 
 def test_what_is_no_dual_encoder_is_refused(prior_run, tmp_path, capsys):

@@ -146,8 +146,9 @@ class MaskedTask(PriorTask):
 
   In training a share cos(π u / 2), u uniform, of the tokens is blanked (arXiv 2202.04200, §3.1):
   decoding sees mostly blanks. In evaluation every number from 1 to N is equally probable; the mean
-  is then a bound on −log p(tokens | text), that of the best autoregressive order at random
-  (arXiv 2110.02037, eq. 5), so that it can be compared with the NLL of an autoregressive prior.
+  is then that of drawing one token after the other in a random order, an upper bound on
+  −log p(tokens | text) (arXiv 2110.02037, eq. 5), so that it can be compared with the NLL of an
+  autoregressive prior.
   """
 
   model: MaskedPrior
@@ -171,8 +172,10 @@ class MaskedTask(PriorTask):
     count_key, token_key = jax.random.split(key)
     if train:
       share = jnp.cos(0.5 * jnp.pi * jax.random.uniform(count_key, (batch, 1)))
-    else:  # evenly over the batch: less noise than by chance
-      share = (jnp.arange(batch, dtype=jnp.float32)[:, None] + 0.5) / batch
+    else:
+      # Spread evenly, which is less noise than chance; over the first rows of a batch too, as the
+      # others may be padding: multiples of the golden ratio.
+      share = ((jnp.arange(batch, dtype=jnp.float32)[:, None] + 0.5) * 0.618034) % 1.0
     count = jnp.clip(jnp.ceil(share * n), 1, n).astype(jnp.int32)
     order = jnp.argsort(jnp.argsort(jax.random.uniform(token_key, shape), axis=1), axis=1)
     return order < count

@@ -9,7 +9,7 @@ import pytest
 from jaxt2i import cli, pretrained
 from jaxt2i.evaluators import frechet, reconstruction
 from jaxt2i.pipeline import Pipeline
-from tests.runs import config_of, metrics_of
+from tests.runs import config_of, metrics_of, train
 
 
 def evaluate(*arguments: str) -> int:
@@ -137,3 +137,15 @@ def test_an_unwritable_workdir_is_said_so(tokenizer_run, copy, capsys):
   err = capsys.readouterr().err
   assert err.startswith("jaxt2i: error: ")
   assert err.count("\n") == 1
+
+
+def test_a_masked_prior_says_that_its_nll_is_a_bound(tmp_path, tokenizer_run, prior_run, copy):
+  workdir = train(tmp_path / "masked", "prior:masked,shapes,tiny", tokenizer=str(tokenizer_run))
+  assert evaluate(f"--workdir={workdir}", "--n=2", "--steps=4") == 0
+  results = json.loads((workdir / "eval" / "val.json").read_text())
+  assert results["nll_protocol"].startswith("an upper bound")
+  assert results["val_nll"] > 0
+  assert results["steps"] == 4
+  other = copy(prior_run)
+  assert evaluate(f"--workdir={other}", "--n=2") == 0
+  assert "nll_protocol" not in json.loads((other / "eval" / "val.json").read_text())

@@ -281,7 +281,11 @@ def test_which_tokens_are_blanked_is_left_to_chance():
 
 def test_evaluation_blanks_every_number_of_tokens_equally_often():
   counts = np.asarray(masked_task()._blanked(jax.random.key(0), (32, 8), False).sum(axis=1))
-  np.testing.assert_array_equal(np.bincount(counts, minlength=9), [0] + [4] * 8)
+  # The rows behind the first ones may be padding.
+  for rows in (8, 16, 24, 32):
+    found = np.bincount(counts[:rows], minlength=9)
+    assert found[0] == 0
+    assert np.all(np.abs(found[1:] - rows / 8) <= 1)
 
 
 def test_masked_evaluation_is_the_nll_of_an_order_at_random():
