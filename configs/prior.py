@@ -5,6 +5,8 @@
 
 Arguments after the colon, in any order, separated by commas:
   kind  autoregressive (a token after the other) | masked (many tokens at once, in any order)
+  text  transformer | gru | lstm (all learnt from scratch) | minilm (features of a frozen network,
+        which a package brings: jaxt2i/pretrained_text.py) | file (features of your own)
   data  openmoji | shapes | prepared
   size  full | tiny (two steps, for tests)
 """
@@ -30,6 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
   chosen = common.parse(
     arg,
     kind=("autoregressive", "masked"),
+    text=("transformer", "gru", "lstm", "minilm", "file"),
     data=("openmoji", "shapes", "prepared"),
     size=("full", "tiny"),
   )
@@ -38,9 +41,14 @@ def get_config(arg: str = "") -> ConfigDict:
   config.task = "prior"
   config.tokenizer = ""  # workdir of a trained tokenizer
   config.data = common.data(chosen["data"], chosen["size"])
-  # kind: bpe (pieces of words), word, or byte, of which a caption has about five times as many:
-  # --config.text.kind=byte --config.text.vocab_size=258 --config.text.max_length=96
-  config.text = dict(kind="bpe", vocab_size=256 if tiny else 4096, max_length=16)
+  config.text = text(chosen["text"], chosen["size"])
+  # Images are turned into tokens once: as they are and, with augment.crop or augment.jitter above
+  # 0, in so many views altogether, such as 10.
+  config.views = 1
+  config.captions = 0  # of an image, the first ones, that are learnt from; 0: all
+  # A file that `jaxt2i words train` or GloVe made, from which the embeddings of a text of kind
+  # "word" start; a GRU or LSTM can have embeddings of its size: --config.model.text.embed_dim=100
+  config.word_vectors = ""
   config.prompts = PROMPTS[chosen["data"]]
   config.loss = dict(condition_dropout=0.1, label_smoothing=0.0)
   if chosen["kind"] == "autoregressive":
@@ -51,10 +59,12 @@ def get_config(arg: str = "") -> ConfigDict:
     width=192,
     layers=6,
     heads=6,
-    text_layers=2,
+    text=text_encoder(chosen["text"], chosen["size"]),
     dropout=0.0,
     positions="learned",  # or rotary
     conditioning="cross",  # or prefix
+    qk_norm=False,
+    gated_mlp=False,
   )
   if chosen["kind"] == "autoregressive":
     # Random orders first, raster order in the end: with --config.loss.random_order_steps=1000.
@@ -64,5 +74,27 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 3e-3
   if tiny:
     config.batch_size = 4
-    config.model.update(width=32, layers=2, heads=2, text_layers=1)
+    config.model.update(width=32, layers=2, heads=2)
   return config
+
+
+def text(name: str, size: str) -> ConfigDict:
+  """What captions become before a text encoder reads them."""
+  if name == "minilm":
+    return ConfigDict(dict(kind="minilm", max_length=24))
+  if name == "file":  # see jaxt2i/feature_file.py: --config.text.path=features.npz
+    return ConfigDict(dict(kind="file", path=""))
+  # kind: bpe (pieces of words), word, label (the whole caption: a class), or byte, of which a
+  # caption has about five times as many:
+  # --config.text.kind=byte --config.text.vocab_size=258 --config.text.max_length=96
+  kind = "bpe" if name == "transformer" else "word"
+  return ConfigDict(dict(kind=kind, vocab_size=256 if size == "tiny" else 4096, max_length=16))
+
+
+def text_encoder(name: str, size: str) -> ConfigDict:
+  """What reads captions; of the prior's width and, where it has any, heads."""
+  if name == "transformer":
+    return ConfigDict(dict(name=name, layers=1 if size == "tiny" else 2))
+  if name in ("gru", "lstm"):
+    return ConfigDict(dict(name=name, layers=1, embed_dim=64))
+  return ConfigDict(dict(name="features", layers=0))

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxt2i import checkpoints, stored
+from jaxt2i import stored
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
 
@@ -35,7 +35,7 @@ class Best:
       self._note(value)
     # What a killed run found later is found again, at the same step; what a run found that was here
     # before, and of which nothing else is left, must not stand for this one.
-    for step in _steps(workdir):
+    for step in steps(workdir):
       if step > start_step:
         shutil.rmtree(workdir / FOLDER / "checkpoints" / str(step))
     self._saved = Checkpoints(workdir / FOLDER, keep=1)
@@ -85,10 +85,6 @@ def _logged(path: Path, metric: str, start_step: int) -> list[float]:
   return [float(line[metric]) for line in lines if metric in line and line["step"] <= start_step]
 
 
-def read_arrays(workdir: Path, keys: tuple[str, ...]) -> tuple[int, dict[str, Any]]:
-  """`checkpoints.read_arrays` of the best state where one was kept, else of the last."""
-  return checkpoints.read_arrays(workdir / FOLDER if _steps(workdir) else workdir, keys)
-
-
-def _steps(workdir: Path) -> list[int]:
+def steps(workdir: Path) -> list[int]:
+  """The steps of a run whose states were kept as its best; newest first."""
   return stored.complete_steps(workdir / FOLDER / "checkpoints")

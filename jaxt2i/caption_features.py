@@ -31,7 +31,7 @@ class CaptionFeatures:
     rows: Float32[np.ndarray, "R 384"],
     max_length: int,
   ):
-    """Use `cached`. Args: different captions, how many rows each has, all rows, T."""
+    """Use `of_known`. Args: different captions, how many rows each has, all rows, T."""
     ends = np.cumsum(lengths)
     self._rows = rows
     self._spans = dict(zip(captions, zip(ends - lengths, ends, strict=True), strict=True))
@@ -46,22 +46,25 @@ class CaptionFeatures:
     return features
 
 
-def cached(path: Path, captions: Iterable[str], encoder: SentenceEncoder) -> CaptionFeatures:
+def of_known(
+  captions: Iterable[str], encoder: SentenceEncoder, keep: Path | None
+) -> CaptionFeatures:
   """Features of all the captions: from the file if it has them whole, else computed and written.
 
   Args:
-    path: an `.npz` of the features without padding, sealed with a hash of them and of all that
-      they depend on: weights, word pieces, length, captions.
-    captions: any number of times each, in any order.
+    captions: any number of times each, in any order; "" is added.
     encoder: computes what is missing.
+    keep: an `.npz` of the features without padding, sealed with a hash of them and of all that
+      they depend on: weights, word pieces, length, captions. None: nothing is read or written.
   """
-  known = sorted(set(captions))
+  known = sorted({"", *captions})
   identity = hashlib.sha256(json.dumps([encoder.fingerprint, known]).encode()).hexdigest()
-  found = _read(path, identity)
+  found = None if keep is None else _read(keep, identity)
   if found is None:
-    logger.info(f"features of {len(known):,} captions are computed and kept in {path}")
+    logger.info(f"features of {len(known):,} captions are computed")
     found = _computed(known, encoder)
-    _write(path, identity, *found)
+    if keep is not None:
+      _write(keep, identity, *found)
   return CaptionFeatures(known, *found, encoder.max_length)
 
 

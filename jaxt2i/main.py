@@ -112,9 +112,7 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
   with checkpoints.Checkpoints(workdir, keep=2) as saved:
     key = jax.random.key(config["seed"])
     mesh = make_mesh(config["batch_size"])
-    create = lambda: TrainState.create(
-      {**what.task.init(key, what.example()), **what.frozen()}, optimizer
-    )
+    create = lambda: TrainState.create(what.init(key), optimizer)
     if saved.latest_step() is None:
       state = jax.device_put(create(), replicated(mesh))
     else:

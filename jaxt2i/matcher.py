@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxt2i import best, modules
 from jaxt2i import config as config_lib
+from jaxt2i import modules, text, weights
 from jaxt2i.chunks import in_chunks
-from jaxt2i.data.text import TextTokenizer
 from jaxt2i.errors import UserError
 from jaxt2i.models.dual_encoder import DualEncoder
-from jaxt2i.pipeline import TEXT_TOKENIZER_FILE
+from jaxt2i.text import TextProcessor
 from jaxt2i.types import Variables
 
 CHUNK = 32
@@ -29,7 +28,7 @@ class Matcher:
 
   model: DualEncoder
   variables: Variables
-  text_tokenizer: TextTokenizer
+  text_processor: TextProcessor
 
   def images(self, images: UInt8[np.ndarray, "B H W 3"]) -> Float[np.ndarray, "B D"]:
     """Images as points of length 1."""
@@ -38,7 +37,7 @@ class Matcher:
   def texts(self, captions: Sequence[str]) -> Float[np.ndarray, "B D"]:
     """Captions as points of length 1."""
     run = partial(_texts, self.model, self.variables)
-    return in_chunks(run, CHUNK, self.text_tokenizer(captions))
+    return in_chunks(run, CHUNK, self.text_processor(captions))
 
   def fit(
     self, images: UInt8[np.ndarray, "P n H W 3"], captions: Sequence[str]
@@ -67,13 +66,13 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Matcher:
       f"{workdir} is a {config['task']}: must be the workdir of a dual encoder, trained with "
       "configs/dual_encoder.py."
     )
-  text_tokenizer = TextTokenizer.load(workdir / TEXT_TOKENIZER_FILE)
-  _, arrays = best.read_arrays(workdir, ("ema_params",))
+  text_processor = text.load(workdir / text.TEXT_FILE)
+  params, _ = weights.read(workdir)
   model = modules.dual_encoder(
-    config["model"], config["data"]["image_size"], text_tokenizer.vocab_size
+    config["model"], config["data"]["image_size"], text_processor.vocab_size
   )
-  variables = {"params": jax.tree.map(jnp.asarray, arrays["ema_params"])}
-  return Matcher(model, variables, text_tokenizer)
+  variables = {"params": jax.tree.map(jnp.asarray, params)}
+  return Matcher(model, variables, text_processor)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -82,5 +81,5 @@ def _images(model: DualEncoder, variables: Any, images: jax.Array) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def _texts(model: DualEncoder, variables: Any, text: jax.Array) -> Any:
-  return model.apply(variables, text, method="texts")
+def _texts(model: DualEncoder, variables: Any, captions: jax.Array) -> Any:
+  return model.apply(variables, captions, method="texts")

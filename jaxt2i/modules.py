@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
+
 from jaxt2i import config as config_lib
 from jaxt2i.errors import UsageError, suggest
 from jaxt2i.models.autoencoders import (
@@ -29,13 +31,19 @@ from jaxt2i.models.quantizers import (
   ResidualQuantizer,
   VectorQuantizer,
 )
-from jaxt2i.models.text import TextEncoder
+from jaxt2i.models.text import FeatureEncoder, RecurrentTextEncoder, TextEncoder
 from jaxt2i.models.vqvae import VQVAE
 
 NETWORKS = {
   "conv": (ConvEncoder, ConvDecoder),
   "vqgan": (VQGANEncoder, VQGANDecoder),
   "vit": (ViTEncoder, ViTDecoder),
+}
+TEXT_ENCODERS = {
+  "transformer": TextEncoder,
+  "gru": RecurrentTextEncoder,
+  "lstm": RecurrentTextEncoder,
+  "features": FeatureEncoder,
 }
 PRIORS = {"autoregressive": AutoregressivePrior, "masked": MaskedPrior}
 QUANTIZERS = {
@@ -127,25 +135,31 @@ def discriminator(section: Mapping[str, Any], image_size: int) -> Discriminator:
   return built
 
 
-def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size: int) -> Prior:
+def prior(
+  section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size: int | None
+) -> Prior:
   """The prior of `config.model` over the tokens of a tokenizer.
+
+  Args:
+    section: its options; `text` are those of its text encoder.
+    model: the tokenizer.
+    image_size: pixels a side.
+    vocab_size: of a text tokenizer; None where captions come as features.
 
   Raises:
     UsageError: for options that cannot work.
   """
   kind = _named(PRIORS, section, "config.model")
-  sizes: dict[str, Any] = {
+  options = _without_name(section)
+  shared = _width_and_heads(section)
+  extra: dict[str, Any] = {
     "codebook_size": model.quantizer.codebook_size,
     "grid": grid(model, image_size),
-    "vocab_size": vocab_size,
+    "text_encoder": text_encoder(options.pop("text"), vocab_size, **shared),
   }
   if kind is AutoregressivePrior:
-    sizes["depth"] = model.quantizer.tokens_per_position
-  built: Prior = config_lib.build(kind, _without_name(section), "config.model", **sizes)
-  if built.width % built.heads:
-    raise UsageError(
-      f"config.model.heads is {built.heads}: must divide config.model.width ({built.width})."
-    )
+    extra["depth"] = model.quantizer.tokens_per_position
+  built: Prior = config_lib.build(kind, options, "config.model", **extra)
   for name, known in (("positions", POSITIONS), ("conditioning", CONDITIONINGS)):
     if getattr(built, name) not in known:
       raise UsageError(
@@ -159,17 +173,65 @@ def prior(section: Mapping[str, Any], model: VQVAE, image_size: int, vocab_size:
   return built
 
 
-def dual_encoder(section: Mapping[str, Any], image_size: int, vocab_size: int) -> DualEncoder:
+def text_encoder(
+  section: Mapping[str, Any], vocab_size: int | None, *, width: int, heads: int
+) -> nn.Module:
+  """The text encoder of `config.model.text`.
+
+  Args:
+    section: its options.
+    vocab_size: of a text tokenizer; None where captions come as features.
+    width, heads: of what reads it; an encoder that has heads has as many.
+
+  Raises:
+    UsageError: for options that cannot work.
+  """
+  where = "config.model.text"
+  kind = _named(TEXT_ENCODERS, section, where)
+  if (kind is FeatureEncoder) != (vocab_size is None):
+    known = [name for name, other in TEXT_ENCODERS.items() if other is not FeatureEncoder]
+    fitting = ", ".join(map(repr, ["features"] if vocab_size is None else known))
+    raise UsageError(
+      f"{where}.name is {section['name']!r}: must be {fitting} for this config.text.kind."
+    )
+  extra: dict[str, Any] = {"width": width}
+  extra |= {"cell": section["name"]} if kind is RecurrentTextEncoder else {"heads": heads}
+  extra |= {} if vocab_size is None else {"vocab_size": vocab_size}
+  built: Any = config_lib.build(kind, _without_name(section), where, **extra)
+  least = 0 if kind is FeatureEncoder else 1
+  if built.layers < least:
+    raise UsageError(f"{where}.layers is {built.layers}: must be {least} or more.")
+  if kind is RecurrentTextEncoder:
+    _require_positive(built.embed_dim, f"{where}.embed_dim")
+  return built
+
+
+def dual_encoder(
+  section: Mapping[str, Any], image_size: int, vocab_size: int | None
+) -> DualEncoder:
   """The dual encoder of `config.model`.
 
   Raises:
     UsageError: for options that cannot work.
   """
-  _require_known(section, ("network", "text", "dim"), "config.model")
-  text = config_lib.build(TextEncoder, section["text"], "config.model.text", vocab_size=vocab_size)
+  _require_known(section, ("network", "text", "width", "heads", "dim"), "config.model")
   _require_positive(section["dim"], "config.model.dim")
+  text = text_encoder(section["text"], vocab_size, **_width_and_heads(section))
+  if section["text"]["layers"] < 1:
+    # Slot 0, which stands for the caption, reads it in the layers.
+    raise UsageError("config.model.text.layers is 0: must be 1 or more for a dual encoder.")
   image_encoder, _ = networks(section["network"], image_size)
   return DualEncoder(image_encoder=image_encoder, text_encoder=text, dim=section["dim"])
+
+
+def _width_and_heads(section: Mapping[str, Any]) -> dict[str, int]:
+  """Of `config.model`; UsageError unless they are positive and the one divides the other."""
+  width, heads = section["width"], section["heads"]
+  for name in ("width", "heads"):
+    _require_positive(section[name], f"config.model.{name}")
+  if width % heads:
+    raise UsageError(f"config.model.heads is {heads}: must divide config.model.width ({width}).")
+  return {"width": width, "heads": heads}
 
 
 def _require_known(section: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

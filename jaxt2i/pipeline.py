@@ -19,15 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Int32, Integer, UInt8
 
-from jaxt2i import best, modules
 from jaxt2i import config as config_lib
+from jaxt2i import modules, weights
 from jaxt2i.chunks import in_chunks
-from jaxt2i.data.text import TextTokenizer
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.models.prior import Prior
 from jaxt2i.models.vqvae import VQVAE
 from jaxt2i.sampling import Conditions, SamplingOptions, image_key, sample
 from jaxt2i.state import of_model
+from jaxt2i.text import TEXT_FILE, TextProcessor
+from jaxt2i.text import load as load_text
 from jaxt2i.types import Variables
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Pipeline:
   attribution: str  # of the data that it learnt from; "" if none is asked for
   prior: Prior | None = None
   prior_variables: Variables | None = None
-  text_tokenizer: TextTokenizer | None = None
+  text_processor: TextProcessor | None = None
 
   def encode(self, images: UInt8[np.ndarray, "B H W 3"]) -> Int32[np.ndarray, "B h w"]:
     """Tokens of images; UsageError unless they are such an array and divide into tokens."""
@@ -148,7 +149,7 @@ class Pipeline:
     given: np.ndarray | None,
     options: Mapping[str, Any],
   ) -> Drawings:
-    if self.prior is None or self.text_tokenizer is None:
+    if self.prior is None or self.text_processor is None:
       raise UserError("This run is a tokenizer without a prior: load the workdir of a prior.")
     count = len(prompts[0])
     if n < 1:
@@ -162,8 +163,8 @@ class Pipeline:
         "must be empty, or the scale above 1, such as 3."
       )
     fixed = self._fixed(given, count).reshape(count, -1)
-    text = np.stack([self.text_tokenizer(part) for part in prompts])  # [J, P, T]
-    negative = self.text_tokenizer([negative_prompt] * count)
+    text = np.stack([self.text_processor(part) for part in prompts])  # [J, P, T]
+    negative = self.text_processor([negative_prompt] * count)
     rows = [np.moveaxis(text, 0, 1), mix.T, negative, fixed]  # P first: they are cut into chunks
     indices = np.tile(np.arange(n, dtype=np.int32), count)
     run = partial(_draw, self.prior, self.prior_variables, sampling, np.uint32(seed))
@@ -218,8 +219,7 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
       f"{workdir} is a dual encoder, which draws nothing: load a tokenizer or a prior."
     )
   image_size = config["data"]["image_size"]
-  _, arrays = best.read_arrays(workdir, ("ema_params", "collections"))
-  arrays = jax.tree.map(jnp.asarray, arrays)
+  params, collections = jax.tree.map(jnp.asarray, weights.read(workdir))
   if config["task"] == "dual_encoder":
     raise UserError(
       f"{workdir} is a dual encoder, which draws nothing: load a tokenizer or a prior."
@@ -228,21 +228,18 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
     raise KeyError("task")
   if config["task"] == "tokenizer":
     model = modules.tokenizer(config["model"], image_size)
-    variables = {"params": arrays["ema_params"], **of_model(arrays["collections"])}
+    variables = {"params": params, **of_model(collections)}
     return Pipeline(model, variables, config["attribution"])
   model = modules.tokenizer(config["tokenizer_model"], image_size)
-  text_tokenizer = TextTokenizer.load(workdir / TEXT_TOKENIZER_FILE)
+  text_processor = load_text(workdir / TEXT_FILE)
   return Pipeline(
     tokenizer=model,
-    tokenizer_variables=arrays["collections"]["frozen"],
+    tokenizer_variables=collections["frozen"],
     attribution=config["attribution"],
-    prior=modules.prior(config["model"], model, image_size, text_tokenizer.vocab_size),
-    prior_variables={"params": arrays["ema_params"]},
-    text_tokenizer=text_tokenizer,
+    prior=modules.prior(config["model"], model, image_size, text_processor.vocab_size),
+    prior_variables={"params": params},
+    text_processor=text_processor,
   )
-
-
-TEXT_TOKENIZER_FILE = "text_tokenizer.json"
 
 
 @partial(jax.jit, static_argnums=0)

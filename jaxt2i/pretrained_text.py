@@ -9,8 +9,8 @@ are captions of COCO and Flickr30k, by their number those of the latter's test i
 from collections.abc import Mapping
 
 import numpy as np
+import safetensors.numpy
 
-from jaxt2i.errors import UserError
 from jaxt2i.models.minilm import LAYERS
 from jaxt2i.packaged import PackagedFile
 from jaxt2i.types import Variables
@@ -40,17 +40,9 @@ def minilm() -> Variables:
   """Parameters of `MiniLM`: NumPy arrays, float32.
 
   Raises:
-    UserError: the package or `safetensors` is not installed, or its file is another one.
+    UserError: the package is not installed, or its file is another one.
   """
-  data = WEIGHTS.read()
-  try:
-    from safetensors.numpy import load  # an extra brings it
-  except ImportError as error:
-    raise UserError(
-      "safetensors is not installed, which reads the weights that were asked for: "
-      "pip install safetensors"
-    ) from error
-  return convert(load(data))
+  return convert(safetensors.numpy.load(WEIGHTS.read()))
 
 
 def word_pieces() -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,10 +27,13 @@ class SentenceEncoder:
   it, nor on its place.
 
   Attributes:
+    vocab_size: None, there are no ids outside.
     max_length: T, the number of word pieces that a caption is padded or cut to, of which its
       beginning and its end take one each.
     fingerprint: sha256 hex of all but the captions that features depend on.
   """
+
+  vocab_size = None
 
   def __init__(self, max_length: int):
     """Reads weights and word pieces.
@@ -55,6 +59,34 @@ class SentenceEncoder:
       chunk = np.pad(some, ((0, CHUNK - len(some)), (0, 0)))  # with PAD
       features[start : start + CHUNK] = _features(self._params, chunk)[: len(some)]
     return features
+
+  def notes(self, prompt: str) -> list[str]:
+    """Whether the prompt is cut."""
+    pieces = self._word_pieces.num_pieces(prompt)
+    if pieces <= self.max_length:
+      return []
+    return [f"the prompt has {pieces} word pieces; the first {self.max_length} are used."]
+
+  def save(self, path: Path) -> None:
+    """Writes which encoder it is, not its weights; UserError if that is not possible."""
+    content = {"kind": "minilm", "max_length": self.max_length, "fingerprint": self.fingerprint}
+    try:
+      path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    except OSError as error:
+      raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+  @classmethod
+  def load(cls, path: Path) -> "SentenceEncoder":
+    """Reads what `save` wrote; UserError if it is damaged, or of another encoder."""
+    try:
+      content = json.loads(path.read_text(encoding="utf-8"))
+      max_length, fingerprint = int(content["max_length"]), content["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+      raise UserError(f"{path} is damaged ({type(error).__name__}); restore it") from error
+    encoder = cls(max_length)
+    if encoder.fingerprint != fingerprint:
+      raise UserError(f"{path} is of another sentence encoder than this version has: train again")
+    return encoder
 
 
 @jax.jit

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 ROW, _PLAN = "row.json", "plan.json"
 _TIMED_STEPS = 7
+DRAWN, TEMPERATURE = 100, 0.8  # pictures that a study of priors draws, and how
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +36,14 @@ class Study:
 
   Attributes:
     tokenizer: a tokenizer's config.
-    prior: config of the prior that learns the tokens of each; None: there is none.
-    variants: by name, whole sections that replace the tokenizer's.
+    prior: config of the prior that learns its tokens; None: there is none.
+    variants: by name, whole sections that replace those of what is studied.
     seeds: each variant is trained with each of them.
-    minutes: of a tokenizer's training, evaluation and compilation not counted; 0: the steps of
+    minutes: of training what is studied, evaluation and compilation not counted; 0: the steps of
       its config, the same for all.
+    of: what is studied, "tokenizer" (each variant gets a prior of its own) or "prior" (one
+      tokenizer a seed serves all variants).
+    judge: of a study of priors, the config of the dual encoder that ranks captions.
   """
 
   tokenizer: Mapping[str, Any]
@@ -47,19 +51,28 @@ class Study:
   variants: Mapping[str, Any]
   seeds: tuple[int, ...]
   minutes: float
+  of: str = "tokenizer"
+  judge: Mapping[str, Any] | None = None
 
   def __post_init__(self) -> None:
     if self.minutes < 0:
       raise UsageError(f"config.minutes is {self.minutes}: must be 0 or more.")
     if not self.variants or not self.seeds:
       raise UsageError("a study needs config.variants and config.seeds.")
+    if (self.of == "prior") != (self.judge is not None) or (self.judge and self.prior is None):
+      raise UsageError("config.judge and config.prior are needed for a study of priors.")
     for name, sections in self.variants.items():
       if not name or name != Path(name).name:
         raise UsageError(f"the variant {name!r} must be a name that a folder can have.")
       for section in sections:
-        if section not in self.tokenizer:
-          known = suggest(section, list(self.tokenizer))
+        if section not in self.studied:
+          known = suggest(section, list(self.studied))
           raise UsageError(f"config.variants.{name}.{section} is no section of a config; {known}")
+
+  @property
+  def studied(self) -> Mapping[str, Any]:
+    """The config that variants change."""
+    return self.prior if self.of == "prior" and self.prior is not None else self.tokenizer
 
 
 def run(study: Study, out: Path, only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -80,7 +93,8 @@ def run(study: Study, out: Path, only: tuple[str, ...] = ()) -> list[dict[str, A
     folder = out / f"{name}-s{seed}"
     if not (folder / ROW).exists():
       logger.info("\n== %d/%d: %s, seed %d", number + 1, len(jobs), name, seed)
-      _write(folder / ROW, _row(study, name, seed, folder))
+      row = _prior_row if study.of == "prior" else _tokenizer_row
+      _write(folder / ROW, row(study, name, seed, folder))
       jax.clear_caches()  # programs of networks that are not needed again
   return list(_rows(study, out))
 
@@ -107,12 +121,12 @@ def _require_same(study: Study, out: Path) -> None:
 
 def _identity(study: Study, name: str, seed: int) -> str:
   """Short hash of all that decides a run's numbers."""
-  what = [study.tokenizer, study.prior, study.variants[name], seed, study.minutes]
+  what = [study.tokenizer, study.prior, study.judge, study.variants[name], seed, study.minutes]
   return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _row(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
-  """Trains and measures one variant with one seed."""
+def _tokenizer_row(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
+  """Trains and measures one tokenizer with one seed, and a prior on it."""
   config = {**study.tokenizer, **study.variants[name], "seed": seed}
   plan = _plan(config, study.minutes, _identity(study, name, seed), folder / _PLAN)
   config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
@@ -123,6 +137,26 @@ def _row(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
   if study.prior is not None:
     main.run({**study.prior, "tokenizer": str(tokenizer), "seed": seed}, folder / "prior")
     scores |= _prior_scores(folder / "prior", plan["tokens"])
+  return {"variant": name, "seed": seed, **plan, **scores}
+
+
+def _prior_row(study: Study, name: str, seed: int, folder: Path) -> dict[str, Any]:
+  """Trains and measures one prior with one seed, on a tokenizer and by a judge that all share."""
+  assert study.prior is not None
+  assert study.judge is not None
+  shared = folder.parent / "shared"
+  tokenizer, judge, workdir = shared / f"tokenizer-s{seed}", shared / "judge", folder / "prior"
+  main.run({**study.tokenizer, "seed": seed}, tokenizer)
+  main.run(dict(study.judge), judge)
+  changed = {"seed": seed, "tokenizer": str(tokenizer)}
+  config = {**study.prior, **study.variants[name], **changed}
+  plan = _plan(config, study.minutes, _identity(study, name, seed), folder / _PLAN)
+  config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
+  main.run(config, workdir)
+  measured = evaluate(workdir, "val", DRAWN, SamplingOptions(temperature=TEMPERATURE), judge)
+  wanted = ("recall", "everything", "copy_rate")
+  scores = {key: x for key, x in measured.items() if key in wanted or key.startswith("r_precision")}
+  scores |= _prior_scores(workdir, plan["tokens"])
   return {"variant": name, "seed": seed, **plan, **scores}
 
 
@@ -162,14 +196,18 @@ def _measure(config: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
   mesh = make_mesh(config["batch_size"])
   step = experiment.make_step(what, optimizer, mesh)
   example = jax.tree.map(lambda x: np.repeat(x, config["batch_size"], axis=0), what.example())
-  variables = {**what.task.init(jax.random.key(0), what.example()), **what.frozen()}
-  state = jax.device_put(TrainState.create(variables, optimizer), replicated(mesh))
+  fresh = TrainState.create(what.init(jax.random.key(0)), optimizer)
+  state = jax.device_put(fresh, replicated(mesh))
   model: Any = what.task.model  # type: ignore[attr-defined]
-  h, w = modules.grid(model, config["data"]["image_size"])
+  if config["task"] == "prior":
+    (h, w), codebook_size = model.grid, model.codebook_size
+  else:
+    h, w = modules.grid(model, config["data"]["image_size"])
+    codebook_size = model.quantizer.codebook_size
   facts = {
     "tokens": h * w,
-    "codebook_size": model.quantizer.codebook_size,
-    "bits": h * w * math.log2(model.quantizer.codebook_size),
+    "codebook_size": codebook_size,
+    "bits": h * w * math.log2(codebook_size),
     "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
   }
   seconds = []

@@ -53,8 +53,8 @@ class LoopOptions:
   log_every: int
   eval_every: int
   checkpoint_every: int
-  watch: str = ""
-  patience: int = 0
+  watch: str
+  patience: int
 
   def __post_init__(self) -> None:
     for name in ("num_steps", "log_every", "eval_every", "checkpoint_every"):

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jaxtyping import Shaped
 
 Array = jax.Array
 Key = jax.Array  # a typed PRNG key, shape []
 Batch = Mapping[str, Any]  # name -> array, see jaxt2i/data/stream.py
+# Captions as a text encoder reads them: ids int32 [B, T], or features float32 [B, T, F].
+Text = Shaped[Array, "B T *F"]
 Variables = Mapping[str, Any]  # Flax collections: "params", "codebook", "frozen", "features", ...

@@ -15,6 +15,7 @@ from jaxtyping import Float32
 
 from jaxt2i.data.text import UNK, TextTokenizer
 from jaxt2i.errors import UserError
+from jaxt2i.text import TextProcessor
 
 logger = logging.getLogger(__name__)
 
@@ -140,11 +141,13 @@ def _parse(line: str, dim: int, where: str) -> tuple[str, Float32[np.ndarray, " 
 
 
 def into_encoder(
-  params: Mapping[str, Any], vectors: WordVectors, tokenizer: TextTokenizer
+  params: Mapping[str, Any], vectors: WordVectors, tokenizer: TextProcessor
 ) -> dict[str, Any]:
-  """Parameters of a text encoder whose embeddings of known words are these vectors, as they are.
+  """Parameters of a text encoder whose embeddings of known words are these vectors.
 
-  Padding, the unknown word and words without a vector keep what they have.
+  All of them are scaled by one number, so that they are on average as long as the embeddings that
+  they replace: word2vec's lengths are several times those that networks start from. Padding, the
+  unknown word and words without a vector keep what they have.
 
   Args:
     params: of `TextEncoder` or `RecurrentTextEncoder`: `embed/embedding` is float32 [vocab, D].
@@ -155,9 +158,9 @@ def into_encoder(
     UserError: the tokenizer's ids are not words or not as many as embeddings, D differs, or no
       word of the tokenizer has a vector.
   """
-  table = np.array(params["embed"]["embedding"])
-  if tokenizer.kind != "word":
-    raise UserError(f"text kind is {tokenizer.kind!r}: word vectors need kind 'word'")
+  table = jnp.asarray(params["embed"]["embedding"])
+  if not isinstance(tokenizer, TextTokenizer) or tokenizer.kind != "word":
+    raise UserError("word vectors need a text of kind 'word': choose --config.text.kind=word")
   if table.shape != (tokenizer.vocab_size, vectors.vectors.shape[1]):
     raise UserError(
       f"embeddings are {list(table.shape)}, expected [{tokenizer.vocab_size}, "
@@ -171,6 +174,9 @@ def into_encoder(
       f"none of the tokenizer's {len(ids)} words is among the {len(vectors.words)} word vectors; "
       "choose others (the tokenizer's words are in lower case)"
     )
-  table[known] = vectors.vectors[[vectors.index[tokenizer.vocabulary[i]] for i in known]]
+  rows = vectors.vectors[[vectors.index[tokenizer.vocabulary[i]] for i in known]]
+  places = np.asarray(known)
+  scale = jnp.sqrt(jnp.mean(jnp.square(table[places])) / max(np.mean(np.square(rows)), 1e-12))
+  table = table.at[places].set(scale * rows)
   logger.info(f"word vectors of {len(known)} of {len(ids)} words")
-  return {**params, "embed": {**params["embed"], "embedding": jnp.asarray(table)}}
+  return {**params, "embed": {**params["embed"], "embedding": table}}

@@ -38,5 +38,4 @@ def real_encoder(max_length: int) -> SentenceEncoder:
   """The encoder with the weights that are installed; skips the test where there are none."""
   if not pretrained_text.is_installed():
     pytest.skip("the weights are not installed")
-  pytest.importorskip("safetensors")
   return SentenceEncoder(max_length)

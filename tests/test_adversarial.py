@@ -286,7 +286,7 @@ def test_a_tiny_run_logs_both_sides_and_saves_them(adversarial_run):
 def test_the_discriminator_stays_with_its_run(adversarial_run):
   assert set(jaxt2i.load(adversarial_run).tokenizer_variables) == {"params", "codebook"}
   prior = experiment.make(config("prior:shapes,tiny", tokenizer=str(adversarial_run)))
-  assert set(prior.frozen()["frozen"]) == {"params", "codebook"}
+  assert set(prior.init(jax.random.key(0))["frozen"]) == {"params", "codebook"}
 
 
 # --- config ---

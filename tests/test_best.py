@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxt2i import best
+from jaxt2i import best, checkpoints, weights
 from jaxt2i.best import Best
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
@@ -34,7 +34,7 @@ def follow(workdir, *, start=0, patience=3):
 
 
 def kept(workdir):
-  step, arrays = best.read_arrays(workdir, ("w",))
+  step, arrays = checkpoints.read_arrays(workdir / best.FOLDER, ("w",))
   np.testing.assert_array_equal(arrays["w"], np.full(2, float(step)))
   return step
 
@@ -66,11 +66,12 @@ def test_the_best_of_a_run_that_is_gone_does_not_stand_for_a_new_one(tmp_path):
 
 
 def test_where_nothing_was_best_the_last_state_is_read(tmp_path):
+  state = lambda value: {"ema_params": {"w": jnp.full(2, value)}, "collections": {}}
   with Checkpoints(tmp_path, keep=1) as saved:
-    saved.save(5, {"w": jnp.full(2, 5.0)})
+    saved.save(5, state(5.0))
   with Best(tmp_path, metric="val/nll", patience=3, start_step=0) as watched:
-    watched.update(10, {"val/nll": float("nan")}, {"w": jnp.full(2, 10.0)})
-  assert kept(tmp_path) == 5
+    watched.update(10, {"val/nll": float("nan")}, state(10.0))
+  np.testing.assert_array_equal(weights.read(tmp_path)[0]["w"], np.full(2, 5.0))
 
 
 def test_what_is_over_stays_over(tmp_path):
@@ -111,7 +112,7 @@ def test_a_run_stops_and_draws_with_its_best_state(tmp_path, tokenizer_run):
   assert max(scores) < 30
   lowest = min(scores, key=scores.__getitem__)
   assert max(scores) == lowest + 4
-  step, arrays = best.read_arrays(workdir, ("ema_params",))
+  step, arrays = checkpoints.read_arrays(workdir / best.FOLDER, ("ema_params",))
   assert step == lowest
   loaded = jaxt2i.load(workdir).prior_variables["params"]["head"]["kernel"]
   np.testing.assert_array_equal(loaded, arrays["ema_params"]["head"]["kernel"])

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from jaxt2i.caption_features import cached
+from jaxt2i.caption_features import of_known
 from jaxt2i.sentence import SentenceEncoder
 from tests.sentences import random_encoder
 
@@ -35,9 +35,9 @@ def test_they_are_what_the_encoder_gives_and_computed_once(encoder, computed, tm
   expected = encoder(CAPTIONS)
   computed.clear()
   path = tmp_path / "new" / "features.npz"
-  first = cached(path, CAPTIONS, encoder)
+  first = of_known(CAPTIONS, encoder, path)
   assert sorted(computed) == sorted(set(CAPTIONS))
-  again = cached(path, iter(CAPTIONS[::-1]), encoder)  # in another order
+  again = of_known(iter(CAPTIONS[::-1]), encoder, path)  # in another order
   assert len(computed) == len(set(CAPTIONS))
   for features in (first, again):
     assert features.max_length == 12
@@ -47,34 +47,34 @@ def test_they_are_what_the_encoder_gives_and_computed_once(encoder, computed, tm
 
 def test_many_are_computed_a_part_at_a_time(encoder, tmp_path, monkeypatch):
   monkeypatch.setattr("jaxt2i.caption_features._AT_ONCE", 3)
-  features = cached(tmp_path / "f.npz", CAPTIONS, encoder)
+  features = of_known(CAPTIONS, encoder, tmp_path / "f.npz")
   np.testing.assert_array_equal(features(CAPTIONS), encoder(CAPTIONS))
 
 
 @pytest.mark.parametrize("captions", [[], [""]])
 def test_of_nothing_there_is_nothing(encoder, tmp_path, captions):
   for _ in range(2):
-    features = cached(tmp_path / "f.npz", captions, encoder)
+    features = of_known(captions, encoder, tmp_path / "f.npz")
     assert features(captions).shape == (len(captions), 12, 384)
     assert not features(captions).any()
 
 
 def test_a_caption_that_is_not_there_is_named(encoder, tmp_path):
-  features = cached(tmp_path / "f.npz", CAPTIONS, encoder)
+  features = of_known(CAPTIONS, encoder, tmp_path / "f.npz")
   with pytest.raises(KeyError, match="a blue cat"):
     features(["a red cat", "a blue cat"])
 
 
 def test_other_captions_or_another_encoder_are_computed(encoder, computed, tmp_path, monkeypatch):
   path = tmp_path / "f.npz"
-  cached(path, CAPTIONS, encoder)
+  of_known(CAPTIONS, encoder, path)
   computed.clear()
-  more = cached(path, [*CAPTIONS, "dog"], encoder)
+  more = of_known([*CAPTIONS, "dog"], encoder, path)
   assert sorted(computed) == sorted({*CAPTIONS, "dog"})
   np.testing.assert_array_equal(more(["dog"]), encoder(["dog"]))
   computed.clear()
   shorter = random_encoder(monkeypatch, 4)
-  features = cached(path, [*CAPTIONS, "dog"], shorter)
+  features = of_known([*CAPTIONS, "dog"], shorter, path)
   assert len(computed) == len({*CAPTIONS, "dog"})
   np.testing.assert_array_equal(features(CAPTIONS), shorter(CAPTIONS))
 
@@ -110,12 +110,12 @@ def _saved_anew(path, **changes):
 )
 def test_a_damaged_file_is_computed_again(encoder, computed, tmp_path, damage):
   path = tmp_path / "f.npz"
-  expected = cached(path, CAPTIONS, encoder)(CAPTIONS)
+  expected = of_known(CAPTIONS, encoder, path)(CAPTIONS)
   whole = path.read_bytes()
   damage(path)
   assert path.read_bytes() != whole
   computed.clear()
-  np.testing.assert_array_equal(cached(path, CAPTIONS, encoder)(CAPTIONS), expected)
+  np.testing.assert_array_equal(of_known(CAPTIONS, encoder, path)(CAPTIONS), expected)
   assert len(computed) == len(set(CAPTIONS))
   assert path.read_bytes() == whole  # mended
 
@@ -124,6 +124,6 @@ def test_where_nothing_can_be_kept_features_are_there_and_a_warning(encoder, tmp
   folder = tmp_path / "file"
   folder.write_text("not a folder")
   with caplog.at_level(logging.WARNING, "jaxt2i"):
-    features = cached(folder / "f.npz", CAPTIONS, encoder)
+    features = of_known(CAPTIONS, encoder, folder / "f.npz")
   assert features(["a red cat"]).any()
   assert "cannot keep features of captions" in caplog.text

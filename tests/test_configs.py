@@ -100,9 +100,7 @@ def test_step_keeps_the_shapes_of_the_state(name, request):
     loop.num_steps
   )
   what = experiment.make(chosen)
-  create = lambda: TrainState.create(
-    {**what.task.init(jax.random.key(0), what.example()), **what.frozen()}, optimizer
-  )
+  create = lambda: TrainState.create(what.init(jax.random.key(0)), optimizer)
   state = jax.eval_shape(create)
   size = chosen["batch_size"]
   batch = {

@@ -11,6 +11,7 @@ from jaxt2i.models.autoencoders import ConvEncoder
 from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.muon import orthogonalise, scale_by_muon
 from jaxt2i.optim import Optimizer
+from tests.priors import small
 
 DEFAULTS = dict(
   learning_rate=0.1,
@@ -102,9 +103,7 @@ def test_updates_equal_adamw_in_numpy(clip):
 
 
 def test_weight_decay_moves_kernels_and_embeddings_only():
-  prior = AutoregressivePrior(
-    8, (1, 2), vocab_size=5, width=8, layers=2, heads=2, text_layers=1, dropout=0.0
-  )
+  prior = small(AutoregressivePrior, 8, (1, 2), 5, width=8, layers=2)
   tokens, text = jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 3), jnp.int32)
   shapes = jax.eval_shape(lambda: prior.init(jax.random.key(0), tokens, text, train=False))
   params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes["params"])
@@ -148,9 +147,7 @@ def tiny_params(model, *args, **options):
 
 
 def params_of_a_prior():
-  prior = AutoregressivePrior(
-    8, (1, 2), vocab_size=5, width=8, layers=3, heads=2, text_layers=1, dropout=0.0
-  )
+  prior = small(AutoregressivePrior, 8, (1, 2), 5, width=8, layers=3)
   return tiny_params(prior, jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 3), jnp.int32), train=False)
 
 

@@ -31,10 +31,11 @@ def test_the_network_rides_along_unchanged(run):
 
 def test_what_uses_the_tokenizer_does_without_it(run):
   assert set(jaxt2i.load(run).tokenizer_variables) == {"params", "codebook"}
-  frozen = experiment.make(config("prior:shapes,tiny", tokenizer=str(run))).frozen()
-  assert set(frozen["frozen"]) == {"params", "codebook"}
+  prior = experiment.make(config("prior:shapes,tiny", tokenizer=str(run)))
+  assert set(prior.init(jax.random.key(0))["frozen"]) == {"params", "codebook"}
 
 
 def test_with_weight_0_nothing_is_loaded(monkeypatch):
   monkeypatch.setattr(pretrained, "efficientnet_lite0", None)
-  assert experiment.make(config("vqvae:shapes,tiny")).frozen() == {}
+  what = experiment.make(config("vqvae:shapes,tiny"))
+  assert "features" not in what.init(jax.random.key(0))

@@ -271,7 +271,7 @@ def test_load_gives_what_was_trained(tokenizer_run, prior_run, tokenizer_pipelin
     tokenizer_pipeline.tokenizer_variables,
   )
   assert tokenizer_pipeline.prior is None
-  assert prior_pipeline.text_tokenizer.max_length == config_of(prior_run)["text"]["max_length"]
+  assert prior_pipeline.text_processor.max_length == config_of(prior_run)["text"]["max_length"]
   assert prior_pipeline.attribution == config_of(tokenizer_run)["attribution"]
   assert jaxt2i.load(str(tokenizer_run)).tokenizer == tokenizer_pipeline.tokenizer
 
@@ -359,7 +359,7 @@ def test_a_truncated_checkpoint_is_said_so(prior_run, tmp_path):
   assert "truncated or altered" in complaint(workdir)
 
 
-def test_a_missing_text_tokenizer_is_said_so(prior_run, tmp_path):
+def test_a_missing_text_processor_is_said_so(prior_run, tmp_path):
   workdir = broken(prior_run, tmp_path)
-  (workdir / "text_tokenizer.json").unlink()
-  assert "text_tokenizer.json" in complaint(workdir)
+  (workdir / "text.json").unlink()
+  assert "text.json" in complaint(workdir)

@@ -5,12 +5,13 @@ import math
 
 import pytest
 
-from configs.studies import losses, tokenizers
+from configs.studies import losses, priors, tokenizers
 from jaxt2i import config as config_lib
-from jaxt2i import main, study
+from jaxt2i import experiment, main, study
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.study import Study
 from tests.runs import metrics_of
+from tests.sentences import random_encoder
 
 
 def make(**changes) -> Study:
@@ -118,6 +119,44 @@ def test_losses_are_what_their_names_say():
     assert (sections["loss"]["perceptual_weight"] > 0) == ("perceptual" in name)
     assert (sections["adversarial"]["weight"] > 0) == ("adversarial" in name)
     assert sections["adversarial"]["start_step"] > 0  # the options of a full run stay
+
+
+def test_priors_share_a_tokenizer_and_a_judge(tmp_path, monkeypatch):
+  monkeypatch.setattr(study, "DRAWN", 8)
+  options = priors.get_config("shapes,tiny").to_dict()
+  options["variants"] = {"one-caption": options["variants"]["one-caption"]}
+  started = []
+  train = main.run
+  monkeypatch.setattr(
+    main, "run", lambda config, workdir: (started.append(workdir.name), train(config, workdir))
+  )
+  (row,) = study.run(config_lib.build(Study, options, "config"), tmp_path)
+  assert started == ["tokenizer-s0", "judge", "prior"]
+  assert (row["tokens"], row["num_steps"], row["r_precision_chance"]) == (64, 2, 1 / 8)
+  for name in ("r_precision", "r_precision_real", "copy_rate", "everything"):
+    assert 0 <= row[name] <= 1
+  assert row["nll"] == metrics_of(tmp_path / "one-caption-s0" / "prior")[-1]["val/nll"]
+  assert "psnr" not in row
+
+
+def test_variants_of_a_prior_are_what_their_names_say(tokenizer_run, monkeypatch):
+  random_encoder(monkeypatch, 24)
+  options = priors.get_config("shapes,tiny").to_dict()
+  base = {**options["prior"], "tokenizer": str(tokenizer_run)}
+  for name, sections in options["variants"].items():
+    assert bool(sections) == (name != "base")
+    assert all(base[key] != section for key, section in sections.items()) or name == "train-on"
+    what = experiment.make({**base, **sections})
+    assert type(what.task).__name__.startswith("Masked") == (name == "masked")
+
+
+@pytest.mark.parametrize(
+  "changes", [dict(judge=None), dict(prior=None), dict(of="tokenizer")], ids=str
+)
+def test_a_study_of_priors_needs_all_three(changes):
+  options = priors.get_config("shapes,tiny").to_dict()
+  with pytest.raises(UsageError, match=r"config.judge and config.prior are needed|is no section"):
+    config_lib.build(Study, options | changes, "config")
 
 
 @pytest.mark.parametrize("words", ["openmoji", "shapes,sizes", "prepared,tiny"])

@@ -70,7 +70,7 @@ def test_parts_that_nobody_has_heard_of_are_named_as_they_are():
 
 
 def abstract_state(what) -> TrainState:
-  variables = lambda: {**what.task.init(jax.random.key(0), what.example()), **what.frozen()}
+  variables = lambda: what.init(jax.random.key(0))
   return jax.eval_shape(lambda: TrainState.create(variables(), optax.sgd(1.0)))
 
 
@@ -186,7 +186,7 @@ def test_training_compiles_its_step_once_and_says_what_it_costs(caplog):
       evaluators={},
       writer=Nowhere(),
       checkpoints=Nowhere(),
-      options=LoopOptions(num_steps=3, log_every=1, eval_every=3, checkpoint_every=3),
+      options=LoopOptions(3, 1, 3, 3, watch="", patience=0),
     )
   assert int(state.step) == 3
   assert len(re.findall(r"Finished XLA compilation of jit\(step\)", caplog.text)) == 1

@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.tokenizer = vqvae.get_config(f"{chosen['data']},{chosen['size']}")
   config.prior = None
   if not tiny:
-    config.tokenizer.loop = dict(num_steps=1200, log_every=20, eval_every=600, checkpoint_every=600)
+    config.tokenizer.loop.update(num_steps=1200, eval_every=600, checkpoint_every=600)
   config.variants = {
     "mse": _variant(config, l1=0.0),
     "mse-l1": _variant(config),

@@ -33,10 +33,11 @@ def get_config(arg: str = "") -> ConfigDict:
   config.tokenizer = vqvae.get_config(words)
   config.prior = prior.get_config(words)
   if not tiny:
-    config.tokenizer.loop = dict(num_steps=1200, log_every=20, eval_every=600, checkpoint_every=600)
-    config.prior.loop = dict(num_steps=600, log_every=20, eval_every=100, checkpoint_every=600)
+    config.tokenizer.loop.update(num_steps=1200, eval_every=600, checkpoint_every=600)
+    config.prior.loop.update(num_steps=600, eval_every=100, checkpoint_every=600)
     # Small and the same for all.
-    config.prior.model.update(width=128, layers=4, heads=4, text_layers=1)
+    config.prior.model.update(width=128, layers=4, heads=4)
+    config.prior.model.text.layers = 1
   make = _sizes if chosen["sweep"] == "sizes" else _quantizers
   config.variants = make(chosen["size"])
   return config

@@ -19,10 +19,45 @@ COLUMNS = (
   ("rfd", "rFD", "{:.1f}", 1.0),
   ("codebook_usage", "usage (%)", "{:.0f}", 100.0),
   ("perplexity", "perplexity", "{:.0f}", 1.0),
+  ("train_nll", "train NLL", "{:.2f}", 1.0),
   ("nll", "prior NLL (nats/token)", "{:.2f}", 1.0),
   ("prior_bits", "prior NLL (bits/image)", "{:.0f}", 1.0),
+  ("prior_step", "best step", "{:.0f}", 1.0),
+  ("r_precision", "R-precision (%)", "{:.0f}", 100.0),
+  ("r_precision_real", "of real images (%)", "{:.0f}", 100.0),
+  ("everything", "all right (%)", "{:.0f}", 100.0),
+  ("recall", "recall (%)", "{:.0f}", 100.0),
+  ("copy_rate", "copies (%)", "{:.0f}", 100.0),
   ("parameters", "parameters (M)", "{:.2f}", 1e-6),
   ("step_ms", "step (ms)", "{:.0f}", 1.0),
+)
+_PSNR = ("psnr", "PSNR of reconstructions (dB)")
+# Title, what is wanted, and what it costs: columns with their labels.
+_FRONTIERS: tuple[tuple[str, tuple[str, str], dict[str, str]], ...] = (
+  (
+    "Following words against learning by heart",
+    ("r_precision", "R-precision: own caption first among 100"),
+    {
+      "nll": "NLL of validation, nats a token",
+      "copy_rate": "share of drawings that are copies of training images",
+    },
+  ),
+  (
+    "Reconstruction against what a prior must model",
+    _PSNR,
+    {
+      "bits": "bits an image: tokens × log2(codes), what the tokens can hold",
+      "prior_bits": "bits an image: what a small prior needs for them (NLL of validation)",
+    },
+  ),
+  (
+    "Reconstruction against how it looks",
+    _PSNR,
+    {
+      "perceptual": "perceptual distance of reconstructions (less is better)",
+      "rfd": "Fréchet distance of reconstructions, rFD (less is better)",
+    },
+  ),
 )
 _INK, _MARKERS = "#333333", "os^D"
 
@@ -93,39 +128,31 @@ def latex(summary: Sequence[Row]) -> str:
 
 
 def frontier(summary: Sequence[Row]) -> Figure:
-  """PSNR by what it costs: bits of an image and the bits that a small prior needs for one.
+  """What one wants against what it costs, in two panels of one vertical axis.
 
-  Of a study without priors: by the perceptual distance and the Fréchet distance.
+  Of tokenizers with priors PSNR by bits of an image and by the bits that a small prior needs for
+  one; without priors PSNR by the perceptual and the Fréchet distance; of priors R-precision by
+  the NLL of validation and by copies.
   """
   figure = Figure(figsize=(12.5, 4.8), layout="constrained")
   axes = figure.subplots(1, 2, sharey=True)
-  with_priors = any("prior_bits" in row for row in summary)
-  titles = (
-    {
-      "bits": "bits an image: tokens × log2(codes), what the tokens can hold",
-      "prior_bits": "bits an image: what a small prior needs for them (NLL of validation)",
-    }
-    if with_priors
-    else {
-      "perceptual": "perceptual distance of reconstructions (less is better)",
-      "rfd": "Fréchet distance of reconstructions, rFD (less is better)",
-    }
-  )
-  for ax, (key, label) in zip(axes, titles.items(), strict=True):
+  has = {key for row in summary for key in row}
+  fitting = (found for found in _FRONTIERS if {found[1][0], *found[2]} <= has)
+  title, (wanted, label), costs = next(fitting, _FRONTIERS[-1])
+  for ax, (key, name) in zip(axes, costs.items(), strict=True):
     for number, row in enumerate(summary):
-      if key not in row or "psnr" not in row:
+      if key not in row or wanted not in row:
         continue
-      (x, x_sd), (y, y_sd) = row[key], row["psnr"]
+      (x, x_sd), (y, y_sd) = row[key], row[wanted]
       style = {"marker": _MARKERS[number // 10 % len(_MARKERS)], "color": f"C{number % 10}"}
       ax.errorbar(x, y, y_sd, x_sd, capsize=2, linestyle="", label=row["variant"], **style)
-    ax.set_xlabel(label, color=_INK)
+    ax.set_xlabel(name, color=_INK)
     ax.grid(alpha=0.3)
     ax.margins(0.12)
-  axes[0].set_ylabel("PSNR of reconstructions (dB)", color=_INK)
+  axes[0].set_ylabel(label, color=_INK)
   # A legend, for labels beside the points of a matched bench would cover each other.
   figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-  costs = "what a prior must model" if with_priors else "how it looks"
-  figure.suptitle(f"Reconstruction against {costs}: mean and sd over seeds")
+  figure.suptitle(f"{title}: mean and sd over seeds")
   return figure
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
   "data": "prepare, split, check and explore images and captions of your own",
   "study": "train and compare many variants at one budget",
   "evaluate": "measure a trained run on a split of its data",
+  "export": "make a small folder of a trained run, to be passed on",
   "words": "learn word vectors from captions, show nearest neighbours",
   "doctor": "show devices, versions, folders and disk, and say what looks wrong",
 }

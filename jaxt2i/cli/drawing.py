@@ -63,18 +63,12 @@ def arguments(args: argparse.Namespace) -> dict[str, Any]:
   return {"seed": args.seed, "negative_prompt": args.negative_prompt, **chosen}
 
 
-def note(prompt: str, text_tokenizer: Any) -> None:
+def note(prompt: str, text_processor: Any) -> None:
   """Says what of a prompt the model cannot use."""
-  if text_tokenizer is None:
+  if text_processor is None:
     return  # a tokenizer without a prior: drawing will refuse
   if not prompt.strip():
     print("note: an empty prompt draws without a caption (unconditional).")
     return
-  tokens = text_tokenizer.num_tokens(prompt)
-  if tokens > text_tokenizer.max_length:
-    print(f"note: the prompt has {tokens} tokens; the first {text_tokenizer.max_length} are used.")
-  words, unknown = text_tokenizer.words(prompt), text_tokenizer.unknown_words(prompt)
-  if unknown:
-    shown = ", ".join(unknown[:8])
-    share = len(unknown) / len(words)
-    print(f"note: {share:.0%} of the words never occurred in training captions: {shown}")
+  for text in text_processor.notes(prompt):
+    print(f"note: {text}")

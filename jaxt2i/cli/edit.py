@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
   pipeline = jaxt2i.load(args.workdir)
   if pipeline.prior is None:
     raise UserError(f"{args.workdir} is a tokenizer without a prior: take the workdir of a prior.")
-  drawing.note(args.prompt, pipeline.text_tokenizer)
+  drawing.note(args.prompt, pipeline.text_processor)
   size = pipeline.prior.grid[0] * pipeline.tokenizer.encoder.downsample
   square = lambda image: squares(image, [size], "letterbox")[size]
   images, prompts = square(photo)[None], [args.prompt]

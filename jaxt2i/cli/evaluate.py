@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--n", type=int, default=100, help="pictures drawn, where pictures are drawn (default: 100)"
   )
+  parser.add_argument(
+    "--judge", help="folder of a trained dual encoder, which ranks captions for the pictures drawn"
+  )
   drawing.add_arguments(parser)
 
 
@@ -25,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
   options = drawing.options(args)
   from jaxt2i.evaluation import evaluate
 
-  results = evaluate(Path(args.workdir), args.split, args.n, options)
+  judge = None if args.judge is None else Path(args.judge)
+  results = evaluate(Path(args.workdir), args.split, args.n, options, judge)
   width = max(len(name) for name in results)
   for name, value in results.items():
     print(

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
   pipeline = jaxt2i.load(args.workdir)
   matcher = load_matcher(args.rerank) if args.rerank else None
   for prompt in args.prompt:
-    drawing.note(prompt, pipeline.text_tokenizer)
+    drawing.note(prompt, pipeline.text_processor)
   made_by = {"workdir": args.workdir}
   drawings = pipeline(args.prompt, n=args.n * candidates, **chosen)
   if matcher is not None:

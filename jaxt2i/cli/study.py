@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--out", required=True, help="folder of the runs and tables")
   parser.add_argument("--only", default="", help="some variants, separated by commas")
   parser.add_argument("--seeds", default="", help="instead of the config's, separated by commas")
-  parser.add_argument("--minutes", type=float, help="of training a tokenizer, instead of steps")
+  parser.add_argument("--minutes", type=float, help="of training what is studied, instead of steps")
   parser.add_argument("--data", help="folder of `jaxt2i data prepare`, for a study of `prepared`")
 
 
@@ -27,9 +27,10 @@ def run(args: argparse.Namespace) -> int:
     config["seeds"] = _numbers(args.seeds)
   if args.minutes is not None:
     config["minutes"] = args.minutes
-  for part in ("tokenizer", "prior"):
-    if args.data is not None:
-      config[part]["data"]["path"] = args.data
+  if args.data is not None:
+    for part in ("tokenizer", "prior", "judge"):
+      if config.get(part) is not None:
+        config[part]["data"]["path"] = args.data
   from jaxt2i import config as config_lib
   from jaxt2i.analysis import study_table
   from jaxt2i.study import Study

@@ -19,7 +19,7 @@ from jaxt2i.errors import UserError
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 PAD, UNK = 0, 1
-KINDS = ("bpe", "word", "byte")
+KINDS = ("bpe", "word", "label", "byte")
 _SPECIAL = ["[PAD]", "[UNK]"]
 _FORMAT = 2  # 1 knew byte pairs only
 _NORMALIZER = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
@@ -30,7 +30,8 @@ class TextTokenizer:
   """Captions to token ids, NFKC-normalised and lower-cased; id 0 is padding, 1 is unknown.
 
   Kinds: "bpe", pieces of words, the more frequent the longer; "word", the most frequent words, all
-  others are unknown; "byte", the bytes of UTF-8, id − 2 is the byte and nothing is ever unknown.
+  others are unknown; "label", whole captions in the same way: names of classes; "byte", the bytes
+  of UTF-8, id − 2 is the byte and nothing is ever unknown.
 
   Attributes:
     kind: one of KINDS.
@@ -114,6 +115,21 @@ class TextTokenizer:
   def unknown_words(self, caption: str) -> list[str]:
     """Those of `words` that no training caption contains or, of kind "word", too few of them."""
     return [word for word in self.words(caption) if word not in self._words]
+
+  def notes(self, prompt: str) -> list[str]:
+    """What of a prompt a model cannot use, a sentence each: tokens too many, unknown words."""
+    if self.kind == "label":
+      known = UNK not in self.ids(prompt)
+      return [] if known else ["the prompt is none of the captions that the model knows."]
+    notes = []
+    tokens = self.num_tokens(prompt)
+    if tokens > self.max_length:
+      notes.append(f"the prompt has {tokens} tokens; the first {self.max_length} are used.")
+    words, unknown = self.words(prompt), self.unknown_words(prompt)
+    if unknown:
+      shown, share = ", ".join(unknown[:8]), len(unknown) / len(words)
+      notes.append(f"{share:.0%} of the words never occurred in training captions: {shown}")
+    return notes
 
   def unknown_among(self, captions: Iterable[str]) -> tuple[list[str], int]:
     """The distinct unknown words of many captions, sorted, and the number of all distinct words."""
@@ -199,6 +215,17 @@ def _learn_words(captions: Sequence[str], vocab_size: int) -> tokenizers.Tokeniz
   return library
 
 
+def _learn_labels(captions: Sequence[str], vocab_size: int) -> tokenizers.Tokenizer:
+  # The library splits at nothing where a text has no such character, and NFKC leaves none in it.
+  whole = pre_tokenizers.Split("\ue000", "removed")
+  library = _library(models.WordLevel(unk_token=_SPECIAL[UNK]), whole)
+  trainer = trainers.WordLevelTrainer(
+    vocab_size=vocab_size, special_tokens=_SPECIAL, show_progress=False
+  )
+  library.train_from_iterator(captions, trainer=trainer)
+  return library
+
+
 def _all_bytes(captions: Sequence[str], vocab_size: int) -> tokenizers.Tokenizer:
   # A fixed vocabulary: there is nothing to learn. Without merges every byte stays on its own.
   ids = {name: index for index, name in enumerate([*_SPECIAL, *_byte_names()])}
@@ -220,4 +247,4 @@ def _library(model: Any, pre_tokenizer: Any) -> tokenizers.Tokenizer:
   return library
 
 
-_LEARN = {"bpe": _learn_pairs, "word": _learn_words, "byte": _all_bytes}
+_LEARN = {"bpe": _learn_pairs, "word": _learn_words, "label": _learn_labels, "byte": _all_bytes}

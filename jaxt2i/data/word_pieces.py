@@ -26,7 +26,7 @@ class WordPieces:
     self._library = tokenizers.Tokenizer.from_str(library)
     self._library.encode_special_tokens = True
     self._library.no_padding()
-    self._library.enable_truncation(max_length)
+    self._library.no_truncation()
     self.max_length = max_length
 
   def __call__(self, captions: Sequence[str]) -> Int32[np.ndarray, "B T"]:
@@ -34,6 +34,12 @@ class WordPieces:
     ids = np.full((len(captions), self.max_length), PAD, np.int32)
     for row, caption in zip(ids, captions, strict=True):
       pieces = self._library.encode(encodable(caption)).ids
+      if len(pieces) > self.max_length:
+        pieces = [*pieces[: self.max_length - 1], pieces[-1]]  # [SEP] stays
       if len(pieces) > _ENDS:
         row[: len(pieces)] = pieces
     return ids
+
+  def num_pieces(self, caption: str) -> int:
+    """How many ids the caption has before it is cut."""
+    return len(self._library.encode(encodable(caption)).ids)

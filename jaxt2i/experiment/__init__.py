@@ -17,7 +17,7 @@ from jaxt2i.state import TrainState
 from jaxt2i.tasks.adversarial import AdversarialTask
 from jaxt2i.tasks.base import Task
 from jaxt2i.train import StepFn, make_train_step
-from jaxt2i.types import Batch, Variables
+from jaxt2i.types import Batch, Key, Variables
 
 
 @runtime_checkable
@@ -31,8 +31,8 @@ class Experiment(Protocol):
     """A batch of the right shapes; its values mean nothing."""
     ...
 
-  def frozen(self) -> Variables:
-    """Collections that come from elsewhere and never change."""
+  def init(self, key: Key) -> Variables:
+    """All variables at the first step, those that come from elsewhere and never change included."""
     ...
 
   def start(self, state: TrainState, workdir: Path) -> "Running":

@@ -6,18 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from jaxt2i import modules
+from jaxt2i import modules, text
 from jaxt2i.data.stream import train_stream
-from jaxt2i.data.text import TextTokenizer
 from jaxt2i.data.transforms import CaptionedImage
 from jaxt2i.evaluators.retrieval import Retrieval
-from jaxt2i.experiment.parts import Running, augmentation, captions, identity, splits
+from jaxt2i.experiment.parts import (
+  FEATURES_FILE,
+  Running,
+  augmentation,
+  captions,
+  identity,
+  learnt_captions,
+  splits,
+)
 from jaxt2i.matcher import Matcher
-from jaxt2i.pipeline import TEXT_TOKENIZER_FILE
 from jaxt2i.state import TrainState
 from jaxt2i.tasks.dual_encoder import DualEncoderTask
 from jaxt2i.train import Evaluator
-from jaxt2i.types import Batch, Variables
+from jaxt2i.types import Batch, Key, Variables
 
 
 class DualEncoderExperiment:
@@ -25,26 +31,29 @@ class DualEncoderExperiment:
 
   def __init__(self, config: Mapping[str, Any]):
     self._train, self._val = splits(config["data"])
-    self.config = {**config, **identity(self._train)}
     self._augmentation = augmentation(config)
-    self._text_tokenizer = TextTokenizer.train(captions(self._train), **config["text"])
-    vocab_size = self._text_tokenizer.vocab_size
-    model = modules.dual_encoder(config["model"], config["data"]["image_size"], vocab_size)
+    self._text = text.make(config["text"], captions(self._train))
+    model = modules.dual_encoder(
+      config["model"], config["data"]["image_size"], self._text.vocab_size
+    )
     self.task = DualEncoderTask(model)
+    self.config = {**config, **identity(self._train, self._text)}
 
   def example(self) -> Batch:
     """One black image with an empty caption."""
     size = self.config["data"]["image_size"]
-    return {"image": np.zeros((1, size, size, 3), np.uint8), "text": self._text_tokenizer([""])}
+    return {"image": np.zeros((1, size, size, 3), np.uint8), "text": self._text([""])}
 
-  def frozen(self) -> Variables:
-    """Nothing."""
-    return {}
+  def init(self, key: Key) -> Variables:
+    """Fresh parameters."""
+    return self.task.init(key, self.example())
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Opens the splits."""
-    self._text_tokenizer.save(workdir / TEXT_TOKENIZER_FILE)
-    row = CaptionedImage(self._text_tokenizer, self._augmentation)
+    self._text.save(workdir / text.TEXT_FILE)
+    known = learnt_captions(self._train, flip=self._augmentation.flip)
+    keep = workdir / FEATURES_FILE
+    row = CaptionedImage(text.of_known(self._text, known, keep), self._augmentation)
 
     def batches(step: int) -> Iterator[Batch]:
       return train_stream(
@@ -56,9 +65,7 @@ class DualEncoderExperiment:
         num_workers=self.config["num_workers"],
       )
 
-    matcher = lambda state: Matcher(
-      self.task.model, {"params": state.ema_params}, self._text_tokenizer
-    )
+    matcher = lambda state: Matcher(self.task.model, {"params": state.ema_params}, self._text)
     retrieval = Retrieval(self._val)
     val: Evaluator = lambda state: retrieval(matcher(state))
     return Running(batches, {"val": val})

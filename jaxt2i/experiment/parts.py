@@ -7,15 +7,18 @@ from typing import Any
 from jaxt2i import config as config_lib
 from jaxt2i import data
 from jaxt2i.data.augment import Augmentation
+from jaxt2i.data.mirror import mirrored
 from jaxt2i.data.records import Source
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.prior import Prior
 from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
+from jaxt2i.text import TextProcessor
 from jaxt2i.train import Evaluator
 from jaxt2i.types import Batch
 
 EVAL_BATCH = 32
+FEATURES_FILE = "caption_features.npz"  # of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,16 @@ def captions(source: Source) -> Iterator[str]:
   return (caption for i in range(len(source)) for caption in source[i].captions)
 
 
-def identity(source: Source) -> dict[str, str]:
-  """What a run's config keeps of its data: whose it is, and that it is this."""
-  return {"attribution": source.attribution, "data_fingerprint": source.fingerprint}
+def learnt_captions(source: Source, *, flip: bool) -> Iterator[str]:
+  """All captions that a run on a split learns from: those of flipped images too."""
+  for caption in captions(source):
+    yield caption
+    mirror = mirrored(caption) if flip else None
+    if mirror is not None:
+      yield mirror
+
+
+def identity(source: Source, text: TextProcessor | None = None) -> dict[str, str]:
+  """What a run's config keeps of its data: whose it is, and that it and its text are these."""
+  kept = {"attribution": source.attribution, "data_fingerprint": source.fingerprint}
+  return kept if text is None else {**kept, "text_fingerprint": text.fingerprint}

@@ -1,5 +1,7 @@
 """Learning which tokens belong to which words."""
 
+import dataclasses
+import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,32 +11,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxt2i import best, data, modules
 from jaxt2i import config as config_lib
+from jaxt2i import data, modules, text, weights
 from jaxt2i.data.records import Source
 from jaxt2i.data.stream import eval_stream, train_stream
 from jaxt2i.data.text import TextTokenizer
-from jaxt2i.data.transforms import (
-  FirstCaption,
-  RandomCaption,
-)
+from jaxt2i.data.transforms import FirstCaption, RandomCaption
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.samples import Samples
 from jaxt2i.experiment.parts import (
   EVAL_BATCH,
+  FEATURES_FILE,
   Running,
   augmentation,
   captions,
   identity,
+  learnt_captions,
   prior_task,
   splits,
 )
-from jaxt2i.pipeline import TEXT_TOKENIZER_FILE, Pipeline
+from jaxt2i.pipeline import Pipeline
 from jaxt2i.state import TrainState, of_model
-from jaxt2i.tokenized import Tokenized
+from jaxt2i.tokenized import Tokenized, Views
 from jaxt2i.train import Evaluator
-from jaxt2i.types import Batch, Variables
+from jaxt2i.types import Batch, Key, Variables
+from jaxt2i.word_vectors import WordVectors, into_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +46,9 @@ class PriorExperiment:
 
   def __init__(self, config: Mapping[str, Any]):
     self._tokenizer_workdir = Path(config["tokenizer"])
-    changes = augmentation(config)
-    if changes.crop or changes.jitter:
-      raise UsageError(
-        f"config.augment has crop {changes.crop} and jitter {changes.jitter}: must be 0 "
-        "for a prior, whose images are turned into tokens once; flip is possible."
-      )
-    self._flip = changes.flip
+    if config["captions"] < 0:
+      raise UsageError(f"config.captions is {config['captions']}: must be 0 (all) or more.")
+    self._views = Views(augmentation(config), config["views"], config["seed"])
     if not config["tokenizer"]:
       raise UsageError(
         "config.tokenizer is empty: must be the workdir of a trained tokenizer "
@@ -65,25 +63,30 @@ class PriorExperiment:
       )
     self._train, self._val = splits(config["data"])
     _refuse_leak(trained, config, self._train)
+    self._text = text.make(config["text"], captions(self._train))
     # The tokenizer's own section goes into this run's config: one workdir is enough to generate.
-    self.config = {**config, **identity(self._train), "tokenizer_model": trained["model"]}
+    of_data = identity(self._train, self._text)
+    self.config = {**config, **of_data, "tokenizer_model": trained["model"]}
     self.tokenizer = modules.tokenizer(trained["model"], image_size)
-    self.text_tokenizer = TextTokenizer.train(captions(self._train), **config["text"])
-    prior = modules.prior(
-      config["model"], self.tokenizer, image_size, self.text_tokenizer.vocab_size
-    )
+    prior = modules.prior(config["model"], self.tokenizer, image_size, self._text.vocab_size)
     self.task = prior_task(config["loss"], prior)
+    self._word_vectors = config["word_vectors"] and WordVectors.load(Path(config["word_vectors"]))
 
   def example(self) -> Batch:
     """One grid of tokens 0 with an empty caption."""
     tokens = np.zeros((1, *self.task.model.grid), np.int32)
-    return {"tokens": tokens, "text": self.text_tokenizer([""])}
+    return {"tokens": tokens, "text": self._text([""])}
 
-  def frozen(self) -> Variables:
-    """The tokenizer: it rides in the prior's checkpoint."""
-    _, arrays = best.read_arrays(self._tokenizer_workdir, ("ema_params", "collections"))
-    tokenizer = {"params": arrays["ema_params"], **of_model(arrays["collections"])}
-    return {"frozen": jax.tree.map(jnp.asarray, tokenizer)}
+  def init(self, key: Key) -> Variables:
+    """Fresh parameters, words at given vectors, and the tokenizer, which rides in checkpoints."""
+    variables = self.task.init(key, self.example())
+    if self._word_vectors:
+      params = variables["params"]
+      encoder = into_encoder(params["text_encoder"], self._word_vectors, self._text)
+      variables = {**variables, "params": {**params, "text_encoder": encoder}}
+    averages, collections = weights.read(self._tokenizer_workdir)
+    tokenizer = {"params": averages, **of_model(collections)}
+    return {**variables, "frozen": jax.tree.map(jnp.asarray, tokenizer)}
 
   def pipeline(self, state: TrainState) -> Pipeline:
     """The road with the weights of a state."""
@@ -93,22 +96,30 @@ class PriorExperiment:
       attribution=self._train.attribution,
       prior=self.task.model,
       prior_variables={"params": state.ema_params},
-      text_tokenizer=self.text_tokenizer,
+      text_processor=self._text,
     )
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Turns all images into tokens once: the tokenizer is frozen."""
-    self.text_tokenizer.save(workdir / TEXT_TOKENIZER_FILE)
+    self._text.save(workdir / text.TEXT_FILE)
     pipeline = self.pipeline(state)
-    train = Tokenized.of(self._train, pipeline, flip=self._flip)
+    train = Tokenized.of(self._train, pipeline, views=self._views)
+    if most := self.config["captions"]:
+      few = tuple(captions[:most] for captions in train.captions)
+      train = dataclasses.replace(train, captions=few)
     val = Tokenized.of(self._val, pipeline)
-    log_unknown_words(self.text_tokenizer, val)
-    first_caption = FirstCaption(self.text_tokenizer)
+    if isinstance(self._text, TextTokenizer):
+      log_unknown_words(self._text, val)
+    evaluated = (c for captions in val.captions for c in captions[:1])
+    learnt = learnt_captions(self._train, flip=self._views.augmentation.flip)
+    keep = workdir / FEATURES_FILE
+    arrays = text.of_known(self._text, itertools.chain(learnt, evaluated), keep)
+    first_caption = FirstCaption(arrays)
 
     def batches(step: int) -> Iterator[Batch]:
       return train_stream(
         train,
-        RandomCaption(self.text_tokenizer),
+        RandomCaption(arrays),
         batch_size=self.config["batch_size"],
         seed=self.config["seed"],
         start_step=step,

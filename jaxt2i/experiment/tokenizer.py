@@ -25,7 +25,7 @@ from jaxt2i.health import CollapseAlarm, entropy_cliff
 from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.state import FEATURES, TrainState
 from jaxt2i.tasks.tokenizer import TokenizerTask
-from jaxt2i.types import Batch, Variables
+from jaxt2i.types import Batch, Key, Variables
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,13 @@ class TokenizerExperiment:
     size = self.config["data"]["image_size"]
     return {"image": np.zeros((1, size, size, 3), np.uint8)}
 
-  def frozen(self) -> Variables:
-    """The network of the perceptual loss, where there is one."""
+  def init(self, key: Key) -> Variables:
+    """Fresh parameters, and the network of the perceptual loss where there is one."""
+    variables = self.task.init(key, self.example())
     if not self._perceptual:
-      return {}
-    return {FEATURES: jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())}
+      return variables
+    features = jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())
+    return {**variables, FEATURES: features}
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Opens the splits."""

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from jaxt2i.models.blocks import MLP, like_embeddings
 from jaxt2i.models.prior import Cache, Prior
-from jaxt2i.types import Array
+from jaxt2i.types import Array, Text
 
 
 class AutoregressivePrior(Prior):
@@ -28,8 +28,8 @@ class AutoregressivePrior(Prior):
       arXiv 2411.00776); the token before a position then says where it is from.
   """
 
-  depth: int = 1
-  any_order: bool = False
+  depth: int
+  any_order: bool
 
   def setup(self) -> None:
     super().setup()
@@ -55,7 +55,7 @@ class AutoregressivePrior(Prior):
   def __call__(
     self,
     tokens: Int[Array, "B N"],
-    text: Int[Array, "B T"],
+    text: Text,
     *,
     train: bool,
     order: Int[Array, "B P"] | None = None,
@@ -84,7 +84,7 @@ class AutoregressivePrior(Prior):
     logits = jnp.stack([self.code(x, tokens, level) for level in range(self.depth)], axis=2)
     return logits.reshape(batch, self.num_tokens, self.codebook_size)
 
-  def start(self, text: Int[Array, "B T"]) -> Cache:
+  def start(self, text: Text) -> Cache:
     """An empty cache for these captions."""
     context = self.text_encoder(text)
     _, (text_keys, text_values) = self.blocks.text_keys_values(context.features, context)

@@ -120,6 +120,21 @@ class MLP(nn.Module):
     return nn.Dense(width, use_bias=False, name="down")(y)
 
 
+class GatedMLP(nn.Module):
+  """SwiGLU (arXiv 2002.05202): the product of two dense layers, one of them through SiLU.
+
+  As many parameters as `MLP` has, to the next multiple of 8 features inside.
+  """
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    """Position-wise."""
+    width = x.shape[-1]
+    inside = -(-8 * width // 24) * 8
+    gate, y = jnp.split(nn.Dense(2 * inside, use_bias=False, name="up")(x), 2, axis=-1)
+    return nn.Dense(width, use_bias=False, name="down")(nn.silu(gate) * y)
+
+
 class EncoderBlock(nn.Module):
   """Pre-norm transformer block that looks both ways."""
 

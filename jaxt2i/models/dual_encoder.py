@@ -9,10 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 from jaxt2i.models.vqvae import to_float
-from jaxt2i.types import Array
+from jaxt2i.types import Array, Text
 
 START_SCALE = 1 / 0.07  # as CLIP starts
 MAX_SCALE = 100.0  # beyond, CLIP's training became unstable (§2.5)
@@ -45,7 +45,7 @@ class DualEncoder(nn.Module):
     start = nn.initializers.constant(jnp.log(START_SCALE))
     self.log_scale = self.param("log_scale", start, ())
 
-  def __call__(self, image: UInt8[Array, "B H W 3"], text: Int[Array, "B T"]) -> Points:
+  def __call__(self, image: UInt8[Array, "B H W 3"], text: Text) -> Points:
     """Both of a batch."""
     scale = jnp.minimum(jnp.exp(self.log_scale), MAX_SCALE)
     return Points(images=self.images(image), texts=self.texts(text), scale=scale)
@@ -55,7 +55,7 @@ class DualEncoder(nn.Module):
     features = self.image_encoder(to_float(image))
     return _unit(self.image_projection(jnp.mean(features, axis=(1, 2))))
 
-  def texts(self, text: Int[Array, "B T"]) -> Float[Array, "B D"]:
+  def texts(self, text: Text) -> Float[Array, "B D"]:
     """Captions as points, by the slot of the context that no word has."""
     return _unit(self.text_projection(self.text_encoder(text).features[:, 0]))
 

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 
 from jaxt2i.models.prior import Prior
 from jaxt2i.models.text import Context
-from jaxt2i.types import Array
+from jaxt2i.types import Array, Text
 
 
 class MaskedPrior(Prior):
@@ -15,12 +15,12 @@ class MaskedPrior(Prior):
   """
 
   def __call__(
-    self, tokens: Int[Array, "B N"], text: Int[Array, "B T"], *, train: bool
+    self, tokens: Int[Array, "B N"], text: Text, *, train: bool
   ) -> Float[Array, "B N K"]:
     """Logits at every position; `blank` stands for a token to be guessed (needs rng "dropout")."""
     return self.guess(tokens, self.read(text), train=train)
 
-  def read(self, text: Int[Array, "B T"]) -> Context:
+  def read(self, text: Text) -> Context:
     """The captions, encoded once for all steps of decoding."""
     return self.text_encoder(text)
 

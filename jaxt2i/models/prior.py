@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float, Int
 
 from jaxt2i.models.blocks import (
   MLP,
+  GatedMLP,
   attend,
   grid_angles,
   like_embeddings,
   rotated,
   split_heads,
 )
-from jaxt2i.models.text import Context, TextEncoder
+from jaxt2i.models.text import Context
 from jaxt2i.types import Array
 
 POSITIONS = ("learned", "rotary")
@@ -39,12 +40,15 @@ class DecoderBlock(nn.Module):
   Attributes:
     width, heads, dropout: as of `Prior`.
     cross: whether the caption is read by cross-attention; else it stands before the image tokens.
+    qk_norm, gated_mlp: as of `Prior`.
   """
 
   width: int
   heads: int
   dropout: float
   cross: bool
+  qk_norm: bool
+  gated_mlp: bool
 
   def setup(self) -> None:
     dense = lambda features: nn.Dense(features, use_bias=False)
@@ -54,7 +58,9 @@ class DecoderBlock(nn.Module):
       self.norm2 = nn.RMSNorm()
       self.text_q, self.text_kv = dense(self.width), dense(2 * self.width)
       self.text_out = dense(self.width)
-    self.mlp = MLP()
+    if self.qk_norm:
+      self.q_norm, self.k_norm = nn.RMSNorm(), nn.RMSNorm()
+    self.mlp = GatedMLP() if self.gated_mlp else MLP()
     self.drop = nn.Dropout(self.dropout)
 
   def __call__(
@@ -115,6 +121,8 @@ class DecoderBlock(nn.Module):
   def _qkv(self, x: Float[Array, "B N D"], angles: Array | None) -> tuple[Array, ...]:
     qkv = self.qkv(self.norm1(x))
     q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+    if self.qk_norm:
+      q, k = self.q_norm(q), self.k_norm(k)
     return (q, k, v) if angles is None else (rotated(q, angles), rotated(k, angles), v)
 
   def _text_kv(self, context: Context) -> tuple[Array, ...]:
@@ -132,32 +140,34 @@ class Prior(nn.Module):
   Attributes:
     codebook_size: K, of the image tokenizer.
     grid: (h, w), of the image tokenizer.
-    vocab_size: of the text tokenizer.
-    width, layers, heads: of the decoder; the text encoder shares width and heads.
-    text_layers: of the text encoder.
+    text_encoder: module of `jaxt2i.models.text`, of the same width.
+    width, layers, heads: of the decoder.
     dropout: on each residual branch.
     positions: one of POSITIONS. Learnt ones are added, a vector a row and one a column; rotary ones
       turn queries and keys (RoFormer, arXiv 2104.09864), half by the row and half by the column.
     conditioning: one of CONDITIONINGS. By cross-attention to the caption in every block
       (arXiv 1706.03762), or as a prefix: the caption stands before the image tokens, goes through
       the same blocks, and is seen by all of them (DALL·E, arXiv 2102.12092).
+    qk_norm: whether queries and keys of self-attention are normalised, head by head
+      (arXiv 2302.05442, §2.1), so that no logit grows without bound.
+    gated_mlp: whether the MLP of a block is a SwiGLU.
   """
 
   codebook_size: int
   grid: tuple[int, int]
-  vocab_size: int
+  text_encoder: nn.Module
   width: int
   layers: int
   heads: int
-  text_layers: int
   dropout: float
-  positions: str = "learned"
-  conditioning: str = "cross"
+  positions: str
+  conditioning: str
+  qk_norm: bool
+  gated_mlp: bool
 
   def setup(self) -> None:
     h, w = self.places
     normal = like_embeddings(self.width)
-    self.text_encoder = TextEncoder(self.vocab_size, self.width, self.text_layers, self.heads)
     self.embed = nn.Embed(self.codes_apart + 1, self.width)  # the last one is the blank's
     if self.positions == "learned":
       self.rows = self.param("rows", normal, (h, 1, self.width))
@@ -177,7 +187,14 @@ class Prior(nn.Module):
         "step": stacked | {"in_axes": (0, nn.broadcast, nn.broadcast)},
         "text_keys_values": stacked | {"in_axes": (nn.broadcast,)},
       },
-    )(self.width, self.heads, self.dropout, self.conditioning == "cross")
+    )(
+      self.width,
+      self.heads,
+      self.dropout,
+      self.conditioning == "cross",
+      self.qk_norm,
+      self.gated_mlp,
+    )
     self.norm = nn.RMSNorm()
     self.head = nn.Dense(self.codebook_size, use_bias=False)
 

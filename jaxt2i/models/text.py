@@ -100,15 +100,25 @@ class FeatureEncoder(nn.Module):
   """Features that a frozen network made of captions, brought to a prior's width.
 
   Slot 0 is as in `TextEncoder`. The projection has no bias, so that padding stays 0.
+
+  Attributes:
+    width: D.
+    layers: of a transformer over them, learnt from scratch; 0: what the prior reads is each
+      feature by itself, and slot 0 knows nothing of the caption.
+    heads: of that transformer.
   """
 
   width: int
+  layers: int
+  heads: int
 
   @nn.compact
   def __call__(self, features: Float[Array, "B T F"]) -> Context:
     """Takes rows of zeros for padding: an empty caption has no others."""
     x = nn.Dense(self.width, use_bias=False, name="project")(features)
     x, mask = _after_slot(self, x, jnp.any(features != 0, axis=-1))
+    for i in range(self.layers):
+      x = EncoderBlock(self.heads, name=f"block{i}")(x, mask[:, None, :])
     return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
 
 

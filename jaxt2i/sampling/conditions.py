@@ -4,26 +4,26 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from jaxt2i.sampling.options import SamplingOptions
-from jaxt2i.types import Array
+from jaxt2i.types import Array, Text
 
 
 class Conditions(struct.PyTreeNode):
-  """Captions of a batch of B images. A row of zeros (PAD) is no caption."""
+  """Captions of a batch of B images, ids or features. Zeros alone (PAD) are no caption."""
 
-  text: Any  # [J, B, T] captions: one of each image, or several to be mixed
+  text: Any  # [J, B, T(, F)] captions: one of each image, or several to be mixed
   mix: Any  # [J, B] how much of each; they add up to 1
-  negative: Any  # [B, T] what guidance leads away from: no caption, or a caption
+  negative: Any  # [B, T(, F)] what guidance leads away from: no caption, or a caption
 
   @classmethod
-  def of(cls, text: Int[Array, "B T"]) -> "Conditions":
+  def of(cls, text: Text) -> "Conditions":
     """One caption an image, and guidance away from none."""
     batch = text.shape[0]
     return cls(text=text[None], mix=jnp.ones((1, batch)), negative=jnp.zeros_like(text))
 
-  def stacked(self, options: SamplingOptions) -> Int[Array, "S T"]:
+  def stacked(self, options: SamplingOptions) -> Shaped[Array, "S T *F"]:
     """All captions in one batch: one pass through the network serves them all."""
     every = self.text.reshape(-1, *self.text.shape[2:])
     return jnp.concatenate([every, self.negative]) if _is_guided(options) else every

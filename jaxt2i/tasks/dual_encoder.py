@@ -6,19 +6,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxt2i.metrics import Mean
 from jaxt2i.models.dual_encoder import DualEncoder
 from jaxt2i.tasks.base import LossOutput
-from jaxt2i.types import Array, Batch, Key, Variables
+from jaxt2i.types import Array, Batch, Key, Text, Variables
 
 
 @dataclasses.dataclass(frozen=True)
 class DualEncoderTask:
   """Contrastive learning (CLIP, arXiv 2103.00020, figure 3), both ways.
 
-  Batches hold `image` uint8 [B, H, W, 3] and `text` int32 [B, T]. Images whose captions are the
+  Batches hold `image` uint8 [B, H, W, 3] and `text`, see `Text`. Images whose captions are the
   same to the last token share them: each is as right an answer as the other.
 
   Attributes:
@@ -47,9 +47,10 @@ class DualEncoderTask:
     return LossOutput(loss=loss.compute(), metrics=metrics, updates={})
 
 
-def _target(text: Int[Array, "B T"]) -> Float[Array, "B B"]:
+def _target(text: Text) -> Float[Array, "B B"]:
   """Which pairs belong together, as rows of probabilities; the same both ways."""
-  same = jnp.all(text[:, None] == text[None], axis=-1).astype(jnp.float32)
+  flat = text.reshape(len(text), -1)
+  same = jnp.all(flat[:, None] == flat[None], axis=-1).astype(jnp.float32)
   return same / jnp.sum(same, axis=1, keepdims=True)
 
 

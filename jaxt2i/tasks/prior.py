@@ -1,6 +1,6 @@
 """Learning a prior over image tokens.
 
-Batches hold `tokens` int32 [B, h, w] and `text` int32 [B, T]; `weight` [B], where there, is 0 for
+Batches hold `tokens` int32 [B, h, w] and `text`, see `Text`; `weight` [B], where there, is 0 for
 padding.
 """
 
@@ -17,7 +17,6 @@ from jaxt2i.metrics import Mean
 from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.prior import Prior
-from jaxt2i.models.text import PAD
 from jaxt2i.tasks.base import LossOutput
 from jaxt2i.types import Array, Batch, Key, Variables
 
@@ -58,8 +57,9 @@ class PriorTask:
     text = batch["text"]
     drop_key, dropout_key = jax.random.split(key)
     if train:
-      dropped = jax.random.bernoulli(drop_key, self.condition_dropout, (text.shape[0], 1))
-      text = jnp.where(dropped, PAD, text)
+      each = (text.shape[0], *[1] * (text.ndim - 1))
+      dropped = jax.random.bernoulli(drop_key, self.condition_dropout, each)
+      text = jnp.where(dropped, jnp.zeros_like(text), text)
     params = {"params": variables["params"]}  # not the frozen tokenizer
     rngs = {"dropout": dropout_key} if train else {}
     logits: Any = self.model.apply(params, seen, text, train=train, rngs=rngs, **inputs)
@@ -88,7 +88,7 @@ class AutoregressiveTask(PriorTask):
 
   model: AutoregressivePrior
   token_dropout: float
-  random_order_steps: int = 0
+  random_order_steps: int
 
   def __post_init__(self) -> None:
     if (self.random_order_steps > 0) != self.model.any_order:

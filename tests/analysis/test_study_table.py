@@ -67,3 +67,10 @@ def test_without_priors_the_figure_shows_how_reconstructions_look():
   assert labels[0].startswith("perceptual distance")
   assert "rFD" in labels[1]
   assert all(len(ax.containers) == 1 for ax in figure.axes)
+
+
+def test_of_priors_the_figure_shows_what_follows_words():
+  row = {"variant": "base", "seed": 0, "r_precision": 0.5, "nll": 4.0, "copy_rate": 0.1}
+  figure = study_table.frontier(study_table.summarise([{**row, "prior_bits": 300.0}]))
+  assert figure.axes[0].get_ylabel().startswith("R-precision")
+  assert "copies" in figure.axes[1].get_xlabel()

@@ -14,7 +14,6 @@ from configs import prior as prior_config
 from configs import vqvae as vqvae_config
 from jaxt2i import config as config_lib
 from jaxt2i import modules, optim
-from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.vqvae import to_float
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.sharding import make_mesh
@@ -27,6 +26,7 @@ from tests.drawing import sample_text
 torch = pytest.importorskip("torch", reason="PyTorch is an extra of the benchmarks only")
 
 from benchmarks import torch_models, torch_prior, torch_train, torch_weights  # noqa: E402
+from benchmarks.prior_step import build_both  # noqa: E402
 
 torch.set_num_threads(1)  # for networks this small threads only wait for each other
 
@@ -84,21 +84,20 @@ def tokenizers(request: pytest.FixtureRequest) -> Twins:
 @pytest.fixture(scope="module")
 def priors() -> Twins:
   config = prior_config.get_config("tiny")
-  config.model.update(text_layers=2)
+  config.model.text.layers = 2
+  config.text.update(vocab_size=40, max_length=MAX_LENGTH)
   config.loss.condition_dropout = 0.0  # who is dropped is drawn differently
   config.loss.token_dropout = 0.0
-  options = {"codebook_size": 50, "grid": (3, 4), "vocab_size": 40, **config.model}
+  model, options = build_both(config, grid=(3, 4), codebook_size=50)
   rng = np.random.default_rng(0)
-  tokens = rng.integers(0, options["codebook_size"], (BATCH, *options["grid"]))
-  text = rng.integers(1, options["vocab_size"], (BATCH, MAX_LENGTH))
+  tokens = rng.integers(0, 50, (BATCH, 3, 4))
+  text = rng.integers(1, 40, (BATCH, MAX_LENGTH))
   text[1, 3:] = 0
   text[2] = 0  # without a caption
   batch = {"tokens": tokens.astype(np.int32), "text": text.astype(np.int32)}
-  task = config_lib.build(
-    AutoregressiveTask, config.loss.to_dict(), "config.loss", model=AutoregressivePrior(**options)
-  )
+  task = config_lib.build(AutoregressiveTask, config.loss.to_dict(), "config.loss", model=model)
   params = _params(task, batch)
-  peer = torch_prior.Prior(**options, max_length=MAX_LENGTH)
+  peer = torch_prior.Prior(**options)
   peer.load_state_dict(torch_weights.state_dict(params))
   return Twins(task, params, batch, peer, config)
 

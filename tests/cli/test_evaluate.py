@@ -77,6 +77,8 @@ def test_a_prior_is_measured_on_any_split(prior_run, copy, capsys):
   assert math.isfinite(results["compositional_nll"])
   assert results["compositional_nll"] != results["train_nll"]
   assert 0 <= results["everything"] <= results["colours"] <= 1
+  assert 0 <= results["copy_rate"] <= 1
+  assert "r_precision" not in results
   assert results["judge_accuracy"] > 0.6  # of three scenes; measured well elsewhere
   assert {"psnr", "ssim", "codebook_usage", "perplexity"} <= results.keys()
 
@@ -96,7 +98,7 @@ def test_what_is_measured_is_drawn_as_asked(prior_run, copy, monkeypatch):
   expected = {"guidance_scale": 1.5, "temperature": 0.8, "top_k": 3, "top_p": 1.0}
   expected |= {"steps": 0, "choice_temperature": 4.5}
   assert {name: results[name] for name in expected} == expected
-  assert [expected.items() <= options.items() for options in asked] == [True]
+  assert [expected.items() <= options.items() for options in asked] == [True, True]
 
 
 def test_an_option_without_a_meaning_is_refused(tokenizer_run, capsys):
@@ -149,3 +151,38 @@ def test_a_masked_prior_says_that_its_nll_is_a_bound(tmp_path, tokenizer_run, pr
   other = copy(prior_run)
   assert evaluate(f"--workdir={other}", "--n=2") == 0
   assert "nll_protocol" not in json.loads((other / "eval" / "val.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+  return train(tmp_path_factory.mktemp("judge") / "judge", "dual_encoder:shapes,tiny")
+
+
+def test_a_judge_ranks_captions_for_drawings(prior_run, judge, copy):
+  workdir = copy(prior_run)
+  assert evaluate(f"--workdir={workdir}", "--n=16", f"--judge={judge}") == 0
+  results = json.loads((workdir / "eval" / "val.json").read_text())
+  assert results["r_precision_chance"] == pytest.approx(1 / 16)
+  for name in ("r_precision", "r_precision_real", "r_precision_reconstructed"):
+    assert 0 <= results[name] <= 1
+  # Of the real images it is what the judge's own evaluation says: as many, and the same captions.
+  assert results["r_precision_real"] == pytest.approx(metrics_of(judge)[-1]["val/r_precision"])
+
+
+def test_a_dual_encoder_is_measured_as_during_training(judge, copy):
+  workdir = copy(judge)
+  assert evaluate(f"--workdir={workdir}") == 0
+  results = json.loads((workdir / "eval" / "val.json").read_text())
+  last = metrics_of(workdir)[-1]
+  for name in ("r_precision", "chance", "image_to_text_r1", "text_to_image_r5"):
+    assert results[name] == pytest.approx(last[f"val/{name}"])
+
+
+def test_a_judge_of_other_data_is_refused(prior_run, copy, tmp_path, capsys):
+  workdir = copy(prior_run)
+  other = train(tmp_path / "other", "dual_encoder:shapes,tiny", **{"data.seed": 1})
+  capsys.readouterr()
+  assert evaluate(f"--workdir={workdir}", f"--judge={other}") == 1
+  assert "trained on other data or other splits than this run" in one_error_line(capsys)
+  assert evaluate(f"--workdir={workdir}", f"--judge={prior_run}") == 1
+  assert "must be the workdir of a dual encoder" in one_error_line(capsys)

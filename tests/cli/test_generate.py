@@ -102,7 +102,7 @@ def test_metadata_reproduces_the_picture(generate, prior_run):
 def test_attribution_travels_with_the_pictures(generate, prior_run, tmp_path):
   credited = tmp_path / "credited"
   credited.mkdir()
-  for name in ("checkpoints", "text_tokenizer.json"):
+  for name in ("checkpoints", "text.json"):
     (credited / name).symlink_to(prior_run / name)
   saved = json.loads((prior_run / "config.json").read_text())
   saved["attribution"] = "Drawings by Somebody, CC BY-SA 4.0 ©"

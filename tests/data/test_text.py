@@ -98,7 +98,8 @@ def test_ids_are_all_and_the_vocabulary_names_them(each_kind):
   assert len(each_kind.vocabulary) == each_kind.vocab_size
   assert each_kind.vocabulary[:2] == ("[PAD]", "[UNK]")
   letters = "".join(each_kind.vocabulary[i] for i in each_kind.ids(caption))
-  assert letters.replace("Ġ", "") == caption.replace(" ", "")  # Ġ: the space among bytes
+  # Ġ: the space among bytes.
+  assert letters.replace("Ġ", "").replace(" ", "") == caption.replace(" ", "")
 
 
 def test_names_of_special_tokens_are_text(tokenizer, tmp_path):
@@ -194,7 +195,7 @@ def test_words_of_one_count_are_kept_in_alphabetical_order():
 
 
 def test_kinds_differ():
-  assert len({train_kind(kind, vocab_size=258).fingerprint for kind in KINDS}) == 3
+  assert len({train_kind(kind, vocab_size=258).fingerprint for kind in KINDS}) == len(KINDS)
   assert train().kind == "bpe"
 
 
@@ -303,10 +304,32 @@ def test_missing_and_unwritable_files(tokenizer, tmp_path):
     (CAPTIONS, {"vocab_size": 7}, "vocab_size 7 and max_length 8: expected 8 or more"),
     (CAPTIONS, {"max_length": 0}, "max_length 0"),
     (CAPTIONS, {"kind": "byte"}, "vocab_size 80 and max_length 8: expected 258 or more"),
-    (CAPTIONS, {"kind": "char"}, "text kind 'char': expected one of 'bpe', 'word', 'byte'"),
+    (
+      CAPTIONS,
+      {"kind": "char"},
+      "text kind 'char': expected one of 'bpe', 'word', 'label'",
+    ),
   ],
 )
 def test_nothing_to_learn_from(captions, options, message):
   with pytest.raises(UserError, match=message) as caught:
     train(captions, **options)
   assert "\n" not in str(caught.value)
+
+
+def test_a_label_is_the_whole_caption():
+  labels = train(["red heart", "Red heart", "a  b", "blue"], kind="label", max_length=1)
+  ids = labels(["red heart", "RED HEART", "blue", "red", "heart red", "a  b", ""])[:, 0]
+  assert ids[0] == ids[1]
+  assert len({*ids[[0, 2, 5]], UNK, PAD}) == 5
+  np.testing.assert_array_equal(ids[[3, 4, 6]], [UNK, UNK, PAD])
+  assert labels.vocab_size == 5
+  assert labels.notes("red heart") == []
+  assert labels.notes("red") == ["the prompt is none of the captions that the model knows."]
+
+
+def test_the_rarest_labels_are_unknown():
+  names = ["a b"] * 3 + ["c d"] * 2 + [f"e {i}" for i in range(9)]
+  labels = train(names, kind="label", vocab_size=8, max_length=1)
+  assert labels.vocab_size == 8
+  assert UNK not in labels(["a b", "c d"])

@@ -27,7 +27,7 @@ def row(pair, rng):
 @pytest.fixture(scope="module")
 def pairs(prior_pipeline):
   tokens = np.random.default_rng(0).integers(0, 512, (18, 8, 8)).astype(np.int32)
-  text = prior_pipeline.text_tokenizer([CAPTIONS[i % 4] for i in range(18)])
+  text = prior_pipeline.text_processor([CAPTIONS[i % 4] for i in range(18)])
   return [(tokens[i], text[i]) for i in range(18)]
 
 

@@ -8,6 +8,7 @@ import pytest
 from jaxt2i.models.blocks import (
   MLP,
   EncoderBlock,
+  GatedMLP,
   ResBlock,
   ThriftyResBlock,
   attend,
@@ -159,6 +160,16 @@ def test_mlp_is_two_matrices_around_a_gelu():
   assert p["up"]["kernel"].shape == (8, 32)
   expected = gelu(np.asarray(x) @ p["up"]["kernel"]) @ p["down"]["kernel"]
   np.testing.assert_allclose(jax.jit(MLP().apply)({"params": params}, x), expected, atol=1e-4)
+
+
+def test_gated_mlp_is_a_product_of_two_projections():
+  x = normal(0, 2, 3, 10)
+  params = random_params(GatedMLP(), x)
+  p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+  assert p["up"]["kernel"].shape == (10, 2 * 32)  # 8/3 of 10, to the next multiple of 8
+  gate, y = np.split(np.asarray(x) @ p["up"]["kernel"], 2, axis=-1)
+  expected = (gate / (1 + np.exp(-gate)) * y) @ p["down"]["kernel"]
+  np.testing.assert_allclose(jax.jit(GatedMLP().apply)({"params": params}, x), expected, atol=1e-4)
 
 
 def test_encoder_block_equals_numpy():

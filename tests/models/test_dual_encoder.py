@@ -57,7 +57,7 @@ def test_the_scale_starts_as_clip_s_and_is_bounded():
   [
     ({"dims": 3}, "config.model.dims is not an option; did you mean 'dim'"),
     ({"dim": 0}, "config.model.dim is 0: must be 1 or more"),
-    ({"text": {"width": 8}}, "config.model.text lacks"),
+    ({"text": {"name": "transformer"}}, "config.model.text lacks layers"),
     ({"network": {"name": "unet"}}, "config.model.network.name is 'unet'"),
   ],
 )

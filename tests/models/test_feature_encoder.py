@@ -12,7 +12,7 @@ from jaxt2i.models.text import FeatureEncoder
 from tests.arrays import normal, random_params
 
 WIDTH, F = 8, 6
-ENCODER = FeatureEncoder(WIDTH)
+ENCODER = FeatureEncoder(WIDTH, layers=0, heads=2)
 LENGTHS = (3, 5, 0)
 WORDS = np.arange(5) < np.array(LENGTHS)[:, None]
 FEATURES = jnp.asarray(np.where(WORDS[..., None], normal(0, 3, 5, F), 0))
@@ -80,3 +80,14 @@ def test_an_empty_caption_teaches_the_slot_alone(caption):
   found, _ = gradients(params(), FEATURES, jnp.eye(3)[caption])
   assert np.any(found["slot"])
   assert np.any(found["project"]["kernel"]) == (LENGTHS[caption] > 0)
+
+
+def test_layers_let_words_and_slot_read_each_other_but_no_padding():
+  deep = FeatureEncoder(WIDTH, layers=1, heads=2)
+  deep_params = random_params(deep, FEATURES)
+  read = lambda features: np.asarray(deep.apply({"params": deep_params}, features).features)
+  changed = FEATURES.at[0, 2].add(1.0)
+  moved = np.abs(read(changed) - read(FEATURES)).max(axis=-1) > 1e-4
+  np.testing.assert_array_equal(moved[0, :4], True)  # slot 0 and the three words
+  assert not moved[1:].any()
+  np.testing.assert_allclose(read(PADDED)[0, :4], read(FEATURES)[0, :4], atol=1e-5)

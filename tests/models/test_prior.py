@@ -13,10 +13,12 @@ from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.prior import CONDITIONINGS, POSITIONS
 from jaxt2i.models.text import PAD
 from tests.arrays import integers, normal, random_params
+from tests.priors import small
 
 K, GRID, N, VOCAB, T = 24, (2, 3), 6, 11, 5
 WIDTH, LAYERS, HEADS = 32, 2, 4
-PRIOR = AutoregressivePrior(K, GRID, VOCAB, WIDTH, LAYERS, HEADS, text_layers=1, dropout=0.3)
+SIZES = dict(width=WIDTH, layers=LAYERS, heads=HEADS, dropout=0.3)
+PRIOR = small(AutoregressivePrior, K, GRID, VOCAB, **SIZES)
 
 # Three words, one word, none; and PAD between words, which may not be looked at either.
 TEXT = jnp.array([[3, 7, 2, PAD, PAD], [5, PAD, PAD, PAD, PAD], [PAD] * 5, [4, PAD, 9, 1, 6]])
@@ -248,9 +250,7 @@ def test_layers_are_stacked_and_start_differently():
 
 def test_positions_start_as_large_as_embeddings():
   """Smaller ones drown in the words: which adjective belongs to which noun is then learnt late."""
-  prior = AutoregressivePrior(
-    64, (16, 16), 64, width=64, layers=1, heads=2, text_layers=1, dropout=0.0
-  )
+  prior = small(AutoregressivePrior, 64, (16, 16), 64, width=64)
   tokens, text = jnp.zeros((1, 256), jnp.int32), jnp.zeros((1, 64), jnp.int32)
   start = jax.jit(lambda: prior.init(jax.random.key(0), tokens, text, train=False))()["params"]
   encoder = start["text_encoder"]
@@ -287,7 +287,7 @@ def test_dropout_is_on_every_residual_branch():
 
 # --- masked ---
 
-MASKED = MaskedPrior(K, GRID, VOCAB, WIDTH, LAYERS, HEADS, text_layers=1, dropout=0.3)
+MASKED = small(MaskedPrior, K, GRID, VOCAB, **SIZES)
 SOME = jnp.where(integers(4, 0, 2, 4, N) > 0, TOKENS, K)  # K: to be guessed
 
 
@@ -425,6 +425,7 @@ VARIANTS = {
   for positions in POSITIONS
   for conditioning in CONDITIONINGS
 }
+VARIANTS["rotary-prefix"] = VARIANTS["rotary-prefix"].copy(qk_norm=True, gated_mlp=True)
 NEW = [name for name in VARIANTS if name != "learned-cross"]
 
 
@@ -495,20 +496,22 @@ def test_every_variant_knows_where_it_is(name):
     assert np.abs(logits[:, i] - logits[:, :i].transpose(1, 0, 2)).max(axis=(0, 2)).min() > 1e-3
 
 
+def test_with_qk_norm_the_length_of_queries_and_keys_is_of_no_matter():
+  for name, moves in (("learned-prefix", True), ("rotary-prefix", False)):
+    params = params_of(name)
+    kernel = params["blocks"]["qkv"]["kernel"]
+    longer = kernel.at[..., : 2 * WIDTH].multiply(3.0)
+    blocks = {**params["blocks"], "qkv": {"kernel": longer}}
+    before = variant_logits(params, TOKENS, TEXT, name=name)
+    after = variant_logits({**params, "blocks": blocks}, TOKENS, TEXT, name=name)
+    assert (np.abs(after - before).max() > 1e-2) == moves
+
+
 @pytest.mark.parametrize("name", NEW)
 def test_masked_variants_read_the_caption_and_all_tokens(name):
-  masked = MaskedPrior(
-    K,
-    GRID,
-    VOCAB,
-    WIDTH,
-    LAYERS,
-    HEADS,
-    text_layers=1,
-    dropout=0.0,
-    positions=VARIANTS[name].positions,
-    conditioning=VARIANTS[name].conditioning,
-  )
+  variant = VARIANTS[name]
+  fields = ("positions", "conditioning", "qk_norm", "gated_mlp")
+  masked = MASKED.copy(dropout=0.0, **{field: getattr(variant, field) for field in fields})
   run = jax.jit(
     lambda tokens, text: masked.apply({"params": params_of(name)}, tokens, text, train=False)
   )

@@ -15,11 +15,10 @@ from jaxt2i.models.text import PAD
 from jaxt2i.sampling import SamplingOptions, draw, image_key
 from tests.arrays import integers, random_params
 from tests.drawing import sample_text
+from tests.priors import small
 
 K, GRID, N = 16, (2, 3), 6
-PRIOR = AutoregressivePrior(
-  K, GRID, vocab_size=9, width=16, layers=2, heads=2, text_layers=1, dropout=0.0
-)
+PRIOR = small(AutoregressivePrior, K, GRID, 9, layers=2)
 TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [PAD, PAD, PAD]])
 
 
@@ -109,16 +108,14 @@ def test_an_image_follows_its_seed():
 
 def test_grids_follow_the_prior_from_the_first_token_to_the_last():
   """How often each grid of two tokens is drawn, against the chain rule."""
-  small = AutoregressivePrior(
-    3, (1, 2), vocab_size=9, width=16, layers=1, heads=2, text_layers=1, dropout=0.0
-  )
-  params = random_params(small, jnp.zeros((1, 2), jnp.int32), TEXT[:1], train=False)
+  tiny = small(AutoregressivePrior, 3, (1, 2), 9)
+  params = random_params(tiny, jnp.zeros((1, 2), jnp.int32), TEXT[:1], train=False)
   number = 2000
   text = jnp.tile(TEXT[:1], (number, 1))
   keys = jax.vmap(image_key, (None, 0))(jnp.asarray(0), jnp.arange(number))
-  drawn = np.asarray(sample_text(small, {"params": params}, text, keys, SamplingOptions()))
+  drawn = np.asarray(sample_text(tiny, {"params": params}, text, keys, SamplingOptions()))
   pairs = np.array([[a, b] for a in range(3) for b in range(3)], np.int32)
-  forward = jax.jit(lambda *inputs: small.apply({"params": params}, *inputs, train=False))
+  forward = jax.jit(lambda *inputs: tiny.apply({"params": params}, *inputs, train=False))
   logits = np.asarray(forward(jnp.asarray(pairs), jnp.tile(TEXT[:1], (9, 1))), np.float64)
   shares = [softmax(logits[i, 0])[a] * softmax(logits[i, 1])[b] for i, (a, b) in enumerate(pairs)]
   expected = number * np.array(shares)

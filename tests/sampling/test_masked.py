@@ -17,9 +17,10 @@ from jaxt2i.sampling import SamplingOptions, draw, image_key
 from jaxt2i.sampling.masked import STEPS
 from tests.arrays import integers, random_params
 from tests.drawing import sample_text
+from tests.priors import small
 
 K, GRID, N = 16, (2, 3), 6
-PRIOR = MaskedPrior(K, GRID, vocab_size=9, width=16, layers=2, heads=2, text_layers=1, dropout=0.0)
+PRIOR = small(MaskedPrior, K, GRID, 9, layers=2)
 TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [PAD, PAD, PAD]])
 NOTHING = jnp.full((3, N), -1)
 SOME = jnp.array([[-1, 3, -1, -1, 0, -1], [-1] * N, [5, 4, 3, 2, 1, 0]])

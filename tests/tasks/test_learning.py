@@ -12,15 +12,15 @@ from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.sampling import SamplingOptions, image_key
 from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
 from tests.drawing import sample_text
+from tests.priors import small
 
 K = 4
-OPTIONS = dict(vocab_size=3, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
 PLAIN = dict(condition_dropout=0.0, label_smoothing=0.0)
 TASKS = {
   "autoregressive": AutoregressiveTask(
-    AutoregressivePrior(K, (1, 2), **OPTIONS), token_dropout=0.0, **PLAIN
+    small(AutoregressivePrior, K, (1, 2), 3), token_dropout=0.0, random_order_steps=0, **PLAIN
   ),
-  "masked": MaskedTask(MaskedPrior(K, (1, 2), **OPTIONS), **PLAIN),
+  "masked": MaskedTask(small(MaskedPrior, K, (1, 2), 3), **PLAIN),
 }
 # Of (first, second) under the captions 1 and 2: the one nearly diagonal, the other anything.
 RNG = np.random.default_rng(0)

@@ -15,16 +15,19 @@ from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.text import PAD
 from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
 from tests.arrays import integers, random_params
+from tests.priors import small
 
 K, GRID, VOCAB = 13, (2, 2), 9
-MODEL = AutoregressivePrior(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+MODEL = small(AutoregressivePrior, K, GRID, VOCAB)
 TOKENS = integers(0, 0, K, 4, *GRID)
 TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [2, 4, 8], [1, 1, PAD]])
 BATCH = {"tokens": TOKENS, "text": TEXT}
 
 
 def task_of(model=MODEL, condition_dropout=0.0, label_smoothing=0.0, token_dropout=0.0):
-  return AutoregressiveTask(model, condition_dropout, label_smoothing, token_dropout)
+  return AutoregressiveTask(
+    model, condition_dropout, label_smoothing, token_dropout, random_order_steps=0
+  )
 
 
 PLAIN = task_of()
@@ -135,7 +138,7 @@ class Echo(AutoregressivePrior):
     return jnp.where((tokens == self.blank)[..., None], guess[None, None], shown)
 
 
-ECHO = Echo(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+ECHO = small(Echo, K, GRID, VOCAB)
 
 
 @pytest.mark.parametrize("share", [0.6, 1.0])
@@ -230,7 +233,7 @@ def test_dropout_follows_the_key_and_is_off_in_evaluation():
 
 # --- masked ---
 
-MASKED = MaskedPrior(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+MASKED = small(MaskedPrior, K, GRID, VOCAB)
 
 
 def masked_task(**options):
@@ -252,7 +255,7 @@ class MaskedEcho(MaskedPrior):
 
 @pytest.mark.parametrize("train", [True, False])
 def test_the_masked_loss_is_the_mean_over_what_is_to_be_guessed(train):
-  echo = MaskedEcho(K, GRID, VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+  echo = small(MaskedEcho, K, GRID, VOCAB)
   task = MaskedTask(echo, condition_dropout=0.0, label_smoothing=0.0)
   zeros = {"tokens": jnp.zeros((4, *GRID), jnp.int32), "text": TEXT}
   for seed in range(5):
@@ -290,7 +293,7 @@ def test_evaluation_blanks_every_number_of_tokens_equally_often():
 
 def test_masked_evaluation_is_the_nll_of_an_order_at_random():
   """The mean over numbers and sets of blanked tokens against all orders of two tokens by hand."""
-  model = MaskedPrior(3, (1, 2), VOCAB, width=16, layers=1, heads=2, text_layers=1, dropout=0.0)
+  model = small(MaskedPrior, 3, (1, 2), VOCAB)
   tokens = jnp.array([[[2, 1]]])
   params = {"params": random_params(model, tokens.reshape(1, -1), TEXT[:1], train=False)}
 

@@ -1,0 +1,89 @@
+"""The weights that a run draws with: of its checkpoints, or exported as one small file.
+
+An exported run is a folder with the config, the text processor, a manifest, and the moving averages
+of the weights in bfloat16, as safetensors. Whatever reads a run reads it too, but it can't go on
+training.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxt2i import best, checkpoints, manifest
+from jaxt2i.config import CONFIG_FILE
+from jaxt2i.errors import UserError
+from jaxt2i.state import of_model
+from jaxt2i.text import TEXT_FILE
+
+FILE = "weights.safetensors"
+KEYS = ("ema_params", "collections")
+_DTYPES = {"BF16": ml_dtypes.bfloat16, "I32": np.int32, "U32": np.uint32, "BOOL": np.bool_}
+
+
+def read(workdir: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+  """The moving averages of a run's weights, and its other collections: NumPy arrays.
+
+  Of an exported run what is in its file, as float32; of a run with early stopping those of the best
+  state, else of the last.
+
+  Raises:
+    UserError: there is no whole checkpoint, or the exported file is damaged.
+  """
+  if (workdir / FILE).exists():
+    return _read_exported(workdir)
+  folder = workdir / best.FOLDER if best.steps(workdir) else workdir
+  _, arrays = checkpoints.read_arrays(folder, KEYS)
+  return arrays["ema_params"], arrays["collections"]
+
+
+def export(workdir: Path, out: Path) -> Path:
+  """Writes what a run draws with into the folder `out`; returns the file of weights.
+
+  Raises:
+    UserError: there is no run, no whole checkpoint, something in `out`, or no writing there.
+  """
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise UserError(f"{out} is not an empty folder: choose another --out.")
+  params, collections = read(workdir)
+  tree = {"ema_params": params, "collections": of_model(collections)}
+  flat = {"/".join(name): _small(x) for name, x in flatten_dict(tree).items()}
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG_FILE, TEXT_FILE):
+      if (workdir / name).exists():  # a tokenizer reads no text
+        shutil.copyfile(workdir / name, out / name)
+    safetensors.numpy.save_file(flat, out / FILE)
+    manifest.write(out)
+  except OSError as error:
+    raise UserError(f"cannot write to {out} ({error.strerror}): choose another --out.") from error
+  return out / FILE
+
+
+def _small(array: Any) -> np.ndarray:
+  array = np.asarray(array)
+  dtype = ml_dtypes.bfloat16 if array.dtype.kind == "f" else array.dtype
+  return np.asarray(array, dtype, order="C")  # as it is in shape, [] too
+
+
+def _read_exported(workdir: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+  try:
+    damage = manifest.find_damage(workdir)
+    stored = safetensors.deserialize((workdir / FILE).read_bytes())
+  except (OSError, safetensors.SafetensorError) as error:
+    damage, stored = str(error), []
+  if damage:
+    raise UserError(f"{workdir} is damaged ({damage}): restore it from a copy, or export it again.")
+  flat = {}
+  for name, tensor in stored:
+    array = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+    exact = array.dtype != ml_dtypes.bfloat16
+    flat[tuple(name.split("/"))] = array if exact else array.astype(np.float32)
+  tree = unflatten_dict(flat)
+  return tree["ema_params"], tree.get("collections", {})
