@@ -24,12 +24,14 @@ def prepare(task: Task, config: Mapping[str, Any], batch: Batch) -> Prepared:
   )
   variables = jax.jit(task.init)(jax.random.key(config["seed"]), batch)
   state = jax.device_put(TrainState.create(variables, optimizer), replicated(mesh))
-  step_fn = make_train_step(
+  jitted: Any = make_train_step(
     task, optimizer, ema_decay=config["ema_decay"], seed=config["seed"], mesh=mesh
   )
+  step_fn = jitted.lower(state, batch).compile()
 
   def step() -> None:
     nonlocal state
     state, _ = jax.block_until_ready(step_fn(state, batch))
 
-  return Prepared(step, sum(x.size for x in jax.tree.leaves(state.params)))
+  num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  return Prepared(step, num_parameters, step_fn.cost_analysis()["flops"])

@@ -29,6 +29,7 @@ class Prepared:
 
   step: Callable[[], object]  # runs one step to its end
   num_parameters: int  # of its network: both must have the same
+  flops: float = 0.0  # of a step, where the compiler counts them
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,19 @@ class Optimizer:
   def __post_init__(self) -> None:
     if self.kind not in KINDS:
       raise UsageError(f"optimizer.kind is {self.kind!r}: must be {' or '.join(KINDS)}.")
+    # Written so that NaN fails too.
+    limits = {
+      "learning_rate": (0 < self.learning_rate < 100, "above 0 and below 100"),
+      "warmup_steps": (self.warmup_steps >= 0, "0 or more"),
+      "final_share": (0 <= self.final_share <= 1, "from 0 to 1"),
+      "b1": (0 <= self.b1 < 1, "from 0 to below 1"),
+      "b2": (0 <= self.b2 < 1, "from 0 to below 1"),
+      "weight_decay": (0 <= self.weight_decay < 100, "from 0 to below 100"),
+      "clip_norm": (self.clip_norm > 0, "above 0"),
+    }
+    for name, (good, expected) in limits.items():
+      if not good:
+        raise UsageError(f"config.optimizer.{name} is {getattr(self, name)}: must be {expected}.")
 
   def schedule(self, num_steps: int) -> optax.Schedule:
     """Learning rate as a function of the step."""

@@ -240,3 +240,22 @@ def test_no_gradient_is_no_direction():
 def test_an_unknown_optimiser_is_refused():
   with pytest.raises(UsageError, match=r"optimizer\.kind is 'adam': must be adamw or muon"):
     optimizer(kind="adam")
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("learning_rate", float("nan")),
+    ("learning_rate", 0.0),
+    ("warmup_steps", -1),
+    ("final_share", 1.5),
+    ("b1", 1.0),
+    ("b2", float("nan")),
+    ("weight_decay", -0.1),
+    ("clip_norm", 0.0),
+    ("kind", "adam"),
+  ],
+)
+def test_options_that_cannot_work_are_refused(name, value):
+  with pytest.raises(UsageError, match=rf"optimizer\.{name} is {value!r}: must be"):
+    optimizer(**{name: value})

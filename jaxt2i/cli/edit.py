@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
   if not 1 <= args.n <= MAX_IMAGES:
     raise UsageError(f"--n is {args.n}: must be from 1 to {MAX_IMAGES}.")
   chosen = drawing.arguments(args) | {"n": args.n}
+  writing.require_folder(Path(args.out))
   moved = _numbers(args.move) if args.move is not None else (0, 0)
   photo = _read(args.image)
   mask = _read(args.mask) if args.mask is not None else None

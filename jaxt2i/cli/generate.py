@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
       f"{MAX_IMAGES} pictures a call."
     )
   chosen = drawing.arguments(args)  # refuses what has no meaning before anything is loaded
+  writing.require_folder(Path(args.out))
 
   import numpy as np
 

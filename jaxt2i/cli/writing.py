@@ -14,6 +14,12 @@ if TYPE_CHECKING:
   from jaxt2i.pipeline import Drawings
 
 
+def require_folder(out: Path) -> None:
+  """UserError if there is something by this name that is no folder: before anything is drawn."""
+  if out.exists() and not out.is_dir():
+    raise UserError(f"cannot write to {out} (it is no folder): choose another --out.")
+
+
 def write(
   drawings: "Drawings",
   rows: "np.ndarray",

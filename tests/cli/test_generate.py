@@ -204,6 +204,12 @@ def test_failures_are_one_line(generate, tokenizer_run, tmp_path):
   )
 
 
+def test_a_file_in_the_place_of_the_folder_is_noticed_before_anything_is_loaded(generate, tmp_path):
+  (tmp_path / "file").write_text("")
+  found = generate("--prompt=x", workdir=tmp_path / "absent", out=tmp_path / "file")
+  assert "it is no folder" in one_error_line(found, 1)
+
+
 def test_an_unwritable_folder_is_one_line(generate, tmp_path):
   (tmp_path / "file").write_text("")
   code, _, err = generate("--prompt=x", "--n=1", out=tmp_path / "file" / "out")
