@@ -198,9 +198,14 @@ def read_arrays(workdir: Path, keys: tuple[str, ...]) -> tuple[int, dict[str, An
     UserError: if there is no checkpoint, none is undamaged, or an entry is not in it.
   """
   root = workdir / "checkpoints"
-  return stored.read_newest(
-    root, stored.complete_steps(root), lambda path: stored.read_entries(path, keys)
-  )
+  steps = stored.complete_steps(root)
+  try:
+    return stored.read_newest(root, steps, lambda path: stored.read_entries(path, keys))
+  except Exception:
+    if stored.complete_steps(root) == steps:
+      raise
+  # A training under way has saved newer steps, and removed the one that was being read.
+  return read_arrays(workdir, keys)
 
 
 def _make_manager(root: Path, keep: int) -> ocp.CheckpointManager:

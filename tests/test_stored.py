@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxt2i import manifest
+from jaxt2i import manifest, stored
 from jaxt2i.checkpoints import Checkpoints, read_arrays
 from jaxt2i.errors import UserError
 from tests.states import (
@@ -159,3 +159,20 @@ def test_read_arrays_writes_nothing_and_needs_no_lock(tmp_path):
   before = snapshot()
   assert read_arrays(tmp_path, ("params",))[0] == 1
   assert snapshot() == before
+
+
+def test_a_step_that_a_training_removes_while_it_is_read_is_no_failure(tmp_path, monkeypatch):
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    checkpoints.save(1, make_state(1))
+  original, asked = stored.read_entries, []
+
+  def read(path, keys):
+    asked.append(path.parent.name)
+    if len(asked) == 1:
+      with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(2, make_state(2))  # and step 1 is gone
+    return original(path, keys)
+
+  monkeypatch.setattr(stored, "read_entries", read)
+  assert read_arrays(tmp_path, ("params",))[0] == 2
+  assert asked == ["1", "2"]
