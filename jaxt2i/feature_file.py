@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from jaxt2i import json_file
 from jaxt2i.errors import UserError
 
 _EXPECTED = "expected an .npz with captions [n] and features [n, T, F] or [n, F] as np.savez writes"
@@ -67,24 +68,17 @@ class FeatureFile:
   def save(self, path: Path) -> None:
     """Writes where the file lies and what is in it; UserError if that is not possible."""
     content = {"kind": "file", "path": str(self._path.absolute()), "fingerprint": self.fingerprint}
-    try:
-      path.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    except OSError as error:
-      raise UserError(f"cannot write {path}: {error.strerror}") from error
+    json_file.write(path, content)
 
   @classmethod
   def load(cls, path: Path) -> "FeatureFile":
     """Reads what `save` wrote; UserError if the file of features is gone or another one."""
-    try:
-      content = json.loads(path.read_text(encoding="utf-8"))
-      where, fingerprint = Path(content["path"]), content["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-      raise UserError(f"{path} is damaged ({type(error).__name__}); restore it") from error
-    found = cls(where)
-    if found.fingerprint != fingerprint:
+    content = json_file.read(path, {"path": str, "fingerprint": str})
+    found = cls(Path(content["path"]))
+    if found.fingerprint != content["fingerprint"]:
       raise UserError(
-        f"{where} is not the file of features that the run was trained with (its fingerprint "
-        "differs): restore it, or train again"
+        f"{content['path']} is not the file of features that the run was trained with (its "
+        "fingerprint differs): restore it, or train again"
       )
     return found
 

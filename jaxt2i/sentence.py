@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from jaxt2i import pretrained_text
+from jaxt2i import json_file, pretrained_text
 from jaxt2i.data.word_pieces import WordPieces
 from jaxt2i.errors import UserError
 from jaxt2i.models.minilm import POSITIONS, WIDTH, MiniLM
@@ -70,21 +70,14 @@ class SentenceEncoder:
   def save(self, path: Path) -> None:
     """Writes which encoder it is, not its weights; UserError if that is not possible."""
     content = {"kind": "minilm", "max_length": self.max_length, "fingerprint": self.fingerprint}
-    try:
-      path.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    except OSError as error:
-      raise UserError(f"cannot write {path}: {error.strerror}") from error
+    json_file.write(path, content)
 
   @classmethod
   def load(cls, path: Path) -> "SentenceEncoder":
     """Reads what `save` wrote; UserError if it is damaged, or of another encoder."""
-    try:
-      content = json.loads(path.read_text(encoding="utf-8"))
-      max_length, fingerprint = int(content["max_length"]), content["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-      raise UserError(f"{path} is damaged ({type(error).__name__}); restore it") from error
-    encoder = cls(max_length)
-    if encoder.fingerprint != fingerprint:
+    content = json_file.read(path, {"max_length": int, "fingerprint": str})
+    encoder = cls(content["max_length"])
+    if encoder.fingerprint != content["fingerprint"]:
       raise UserError(f"{path} is of another sentence encoder than this version has: train again")
     return encoder
 

@@ -1,13 +1,12 @@
 """What makes a caption into what a text encoder reads: ids of its pieces, or features."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxt2i import caption_features
+from jaxt2i import caption_features, json_file
 from jaxt2i.data.text import KINDS, TextTokenizer
 from jaxt2i.errors import UsageError
 from jaxt2i.feature_file import FeatureFile
@@ -78,12 +77,8 @@ def load(path: Path) -> TextProcessor:
   """Reads what `save` wrote; executes nothing. UserError if it is missing or damaged."""
   loaders: Mapping[str, Callable[[Path], TextProcessor]]
   loaders = {"minilm": SentenceEncoder.load, "file": FeatureFile.load}
-  try:
-    kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-    loader = loaders.get(kind, TextTokenizer.load)
-  except (OSError, ValueError, KeyError, TypeError):
-    loader = TextTokenizer.load  # says what is wrong
-  return loader(path)
+  kind = json_file.read(path, {"kind": str})["kind"]
+  return loaders.get(kind, TextTokenizer.load)(path)
 
 
 def of_known(

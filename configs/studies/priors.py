@@ -53,6 +53,7 @@ def _variants(words: str, base: ConfigDict) -> dict[str, ConfigDict]:
     "one-caption": ConfigDict(dict(captions=1)),
     "no-condition-dropout": changed(loss=dict(condition_dropout=0.0)),
     "no-token-dropout": changed(loss=dict(token_dropout=0.0)),
+    "token-replacement": changed(loss=dict(token_replacement=0.1)),
     "label-smoothing": changed(loss=dict(label_smoothing=0.1)),
     "dropout": changed(model=dict(dropout=0.1)),
     "no-ema": ConfigDict(dict(ema_decay=0.0)),

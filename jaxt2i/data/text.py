@@ -13,6 +13,7 @@ import tokenizers
 from jaxtyping import Int32
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
+from jaxt2i import json_file
 from jaxt2i.errors import UserError
 
 # Its threads bring nothing on one caption, and it writes a warning when a process forks later.
@@ -138,23 +139,14 @@ class TextTokenizer:
 
   def save(self, path: Path) -> None:
     """Writes one JSON file; UserError if that is not possible."""
-    content = {**self._content, "fingerprint": self.fingerprint}
-    try:
-      path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-      raise UserError(f"cannot write the text tokenizer to {path}: {error.strerror}") from error
+    json_file.write(path, {**self._content, "fingerprint": self.fingerprint})
 
   @classmethod
   def load(cls, path: Path) -> "TextTokenizer":
     """Reads what `save` wrote; executes nothing. UserError if it is missing or damaged."""
-    try:
-      content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-      raise UserError(f"cannot read the text tokenizer {path}: {error.strerror}") from error
-    except ValueError as error:
-      raise UserError(f"text tokenizer {path} is damaged: it is not JSON; restore it") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if isinstance(found, int) and found != _FORMAT:
+    content = json_file.read(path, {"format": int})
+    found = content["format"]
+    if found != _FORMAT:
       raise UserError(
         f"text tokenizer {path} has format {found}, this version reads {_FORMAT}: train the run "
         "again, or use the version that trained it"
@@ -162,7 +154,7 @@ class TextTokenizer:
     try:
       library = json.dumps(content["tokenizer"])
       tokenizer = cls(content["kind"], library, content["words"], content["max_length"])
-      intact = content["format"] == _FORMAT and tokenizer.fingerprint == content["fingerprint"]
+      intact = tokenizer.fingerprint == content["fingerprint"]
     except Exception as error:  # the library raises bare Exception for a bad vocabulary
       raise UserError(
         f"text tokenizer {path} is damaged ({type(error).__name__}); restore it"

@@ -79,6 +79,8 @@ class AutoregressiveTask(PriorTask):
       many is uniform between none and all, and what is predicted stays whole. A few tokens tell
       the images of a small data set apart, so that a prior learns them by heart without reading
       the caption; where the tokens are gone, the caption is all there is.
+    token_replacement: P(a token that the model sees is another one, any of the codebook) in
+      training. While drawing, a wrong token comes before right ones now and then.
     random_order_steps: P(an image's positions come in a random order) falls from 1 at the first
       step to 0 at this one (RAR, arXiv 2411.00776, §3.2); 0 is off. Collection "order" counts.
 
@@ -88,6 +90,7 @@ class AutoregressiveTask(PriorTask):
 
   model: AutoregressivePrior
   token_dropout: float
+  token_replacement: float
   random_order_steps: int
 
   def __post_init__(self) -> None:
@@ -112,7 +115,7 @@ class AutoregressiveTask(PriorTask):
     blank_key, order_key, nll_key = jax.random.split(key, 3)
     inputs, updates = {}, {}
     if train:
-      seen = jnp.where(self._blanked(blank_key, seen.shape), self.model.blank, seen)
+      seen = self._spoilt(blank_key, seen)
       if self.model.any_order:
         steps = variables[ORDER]["steps"]
         inputs["order"] = self._orders(order_key, len(seen), steps)
@@ -132,12 +135,17 @@ class AutoregressiveTask(PriorTask):
     order = jnp.argsort(jax.random.uniform(order_key, (batch, h * w)), axis=1)
     return jnp.where(chosen, order, jnp.arange(h * w)[None])
 
-  def _blanked(self, key: Key, shape: tuple[int, ...]) -> Bool[Array, "B N"]:
-    """Which tokens `token_dropout` blanks."""
-    image_key, rate_key, token_key = jax.random.split(key, 3)
-    chosen = jax.random.bernoulli(image_key, self.token_dropout, (shape[0], 1))
-    rate = jax.random.uniform(rate_key, (shape[0], 1))
-    return chosen & (jax.random.uniform(token_key, shape) < rate)
+  def _spoilt(self, key: Key, tokens: Int[Array, "B N"]) -> Int[Array, "B N"]:
+    """What the model sees of them: some replaced, then some blanked."""
+    image_key, rate_key, token_key, which_key, other_key = jax.random.split(key, 5)
+    if self.token_replacement:
+      replaced = jax.random.bernoulli(which_key, self.token_replacement, tokens.shape)
+      others = jax.random.randint(other_key, tokens.shape, 0, self.model.codebook_size)
+      tokens = jnp.where(replaced, others, tokens)
+    chosen = jax.random.bernoulli(image_key, self.token_dropout, (len(tokens), 1))
+    rate = jax.random.uniform(rate_key, (len(tokens), 1))
+    blanked = chosen & (jax.random.uniform(token_key, tokens.shape) < rate)
+    return jnp.where(blanked, self.model.blank, tokens)
 
 
 @dataclasses.dataclass(frozen=True)

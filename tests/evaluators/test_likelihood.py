@@ -74,7 +74,7 @@ def test_padding_does_not_count(pairs, evaluate):
 
 def test_what_is_for_training_only_changes_nothing(evaluate):
   expected = evaluate()
-  for option in ("condition_dropout", "label_smoothing", "token_dropout"):
+  for option in ("condition_dropout", "label_smoothing", "token_dropout", "token_replacement"):
     assert evaluate(**{option: 0.9}) == expected, option
 
 

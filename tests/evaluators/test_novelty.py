@@ -5,32 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxt2i.data.records import Record
 from jaxt2i.evaluators.novelty import Novelty, nearest
 from jaxt2i.matcher import Matcher
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.sampling import SamplingOptions
+from tests.sources import Pictures, pictures
 
 OPTIONS = SamplingOptions()
-
-
-def pictures(count: int, seed: int, side: int = 8) -> np.ndarray:
-  return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3)).astype(np.uint8)
-
-
-class Pictures:
-  """A source of different pictures with different captions."""
-
-  fingerprint, attribution, protocol, note = "0" * 64, "", "image", ""
-
-  def __init__(self, images: np.ndarray):
-    self.images = images
-
-  def __len__(self) -> int:
-    return len(self.images)
-
-  def __getitem__(self, index: int) -> Record:
-    return Record(str(index), self.images[index], (f"picture {index}", "any"), {})
 
 
 TRAIN, VAL, TEST = (Pictures(pictures(n, seed)) for n, seed in ((300, 0), (200, 1), (40, 2)))

@@ -6,30 +6,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from jaxt2i.data.records import Record
 from jaxt2i.evaluators.recall import Recall, own_is_nearest, squared_distances
 from jaxt2i.sampling import SamplingOptions
+from tests.sources import Pictures, pictures
 
 OPTIONS = SamplingOptions()
-
-
-def pictures(count: int, side: int = 8, seed: int = 0) -> np.ndarray:
-  return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3)).astype(np.uint8)
-
-
-class Pictures:
-  """A source of different pictures with different captions."""
-
-  fingerprint, attribution, protocol, note = "0" * 64, "", "image", ""
-
-  def __init__(self, images: np.ndarray):
-    self.images = images
-
-  def __len__(self) -> int:
-    return len(self.images)
-
-  def __getitem__(self, index: int) -> Record:
-    return Record(str(index), self.images[index], (f"picture {index}", "any picture"), {})
 
 
 @pytest.fixture

@@ -18,7 +18,11 @@ K = 4
 PLAIN = dict(condition_dropout=0.0, label_smoothing=0.0)
 TASKS = {
   "autoregressive": AutoregressiveTask(
-    small(AutoregressivePrior, K, (1, 2), 3), token_dropout=0.0, random_order_steps=0, **PLAIN
+    small(AutoregressivePrior, K, (1, 2), 3),
+    token_dropout=0.0,
+    token_replacement=0.0,
+    random_order_steps=0,
+    **PLAIN,
   ),
   "masked": MaskedTask(small(MaskedPrior, K, (1, 2), 3), **PLAIN),
 }

@@ -24,14 +24,13 @@ TEXT = jnp.array([[3, 5, PAD], [7, PAD, PAD], [2, 4, 8], [1, 1, PAD]])
 BATCH = {"tokens": TOKENS, "text": TEXT}
 
 
-def task_of(model=MODEL, condition_dropout=0.0, label_smoothing=0.0, token_dropout=0.0):
-  return AutoregressiveTask(
-    model, condition_dropout, label_smoothing, token_dropout, random_order_steps=0
-  )
+def task_of(model=MODEL, condition_dropout=0.0, label_smoothing=0.0, **changes):
+  options = {"token_dropout": 0.0, "token_replacement": 0.0, "random_order_steps": 0} | changes
+  return AutoregressiveTask(model, condition_dropout, label_smoothing, **options)
 
 
 PLAIN = task_of()
-ALL = task_of(condition_dropout=1.0, label_smoothing=0.2, token_dropout=1.0)
+ALL = task_of(condition_dropout=1.0, label_smoothing=0.2, token_dropout=1.0, token_replacement=0.5)
 
 
 @functools.cache
@@ -165,6 +164,21 @@ def test_token_dropout_blanks_each_image_for_itself():
   )
   losses = np.asarray(jax.jit(jax.vmap(lambda weight: run(weight).loss))(jnp.eye(4)))
   assert len(np.unique(np.round(losses, 3))) > 1
+
+
+def test_token_replacement_shows_any_other_code():
+  task = task_of(ECHO, token_replacement=0.3)
+  one = {"tokens": jnp.zeros((1, *GRID), jnp.int32), "text": TEXT[:1]}
+  loss = lambda key, train: task.loss({"params": {}}, one, key, train=train).loss
+  keys = jax.random.split(jax.random.key(0), 3000)
+  losses = np.asarray(jax.jit(jax.vmap(lambda key: loss(key, True)))(keys))
+  replaced = losses * 4 / 100  # each costs the 100 nats by which another code is shown
+  np.testing.assert_allclose(replaced, np.round(replaced), atol=1e-4)
+  p = 0.3 * (K - 1) / K  # one in K is replaced by itself
+  error = np.sqrt(p * (1 - p) / (4 * 3000))
+  assert abs(np.mean(replaced) / 4 - p) < 4 * error
+  assert len(np.unique(np.round(replaced))) > 3  # each token for itself
+  assert float(loss(keys[0], False)) == 0  # in training only
 
 
 def weighing(*weight):
@@ -316,7 +330,7 @@ ANY = MODEL.copy(any_order=True)
 
 
 def any_task(steps=10):
-  return AutoregressiveTask(ANY, 0.0, 0.0, 0.0, random_order_steps=steps)
+  return task_of(ANY, random_order_steps=steps)
 
 
 @pytest.mark.parametrize(("steps", "share"), [(0, 1.0), (3, 0.7), (10, 0.0), (99, 0.0)])
@@ -347,4 +361,4 @@ def test_steps_are_counted_in_training_only():
 def test_orders_want_a_model_that_knows_them():
   for model, steps in ((ANY, 0), (MODEL, 5)):
     with pytest.raises(UsageError, match=f"random_order_steps is {steps}: must be above 0 with"):
-      AutoregressiveTask(model, 0.0, 0.0, 0.0, random_order_steps=steps)
+      task_of(model, random_order_steps=steps)
