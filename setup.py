@@ -87,6 +87,7 @@ setup(
   license_files=["LICENSE"],
   python_requires=">=3.11,<3.14",
   packages=find_packages(include=["jaxt2i", "jaxt2i.*"]),
+  package_data={"jaxt2i": ["included/*"]},  # a trained model
   install_requires=INSTALL_REQUIRES,
   extras_require=EXTRAS_REQUIRE,
   entry_points={"console_scripts": ["jaxt2i = jaxt2i.cli:main"]},

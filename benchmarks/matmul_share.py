@@ -1,6 +1,6 @@
 """`python -m benchmarks.matmul_share`: training a prior, as a share of the speed of a matmul.
 
-Steps of both sizes (`prior_step.SIZES`), whose floating-point operations XLA counts, in turns with
+Steps of all sizes (`prior_step.SIZES`), whose floating-point operations XLA counts, in turns with
 a product of two square matrices.
 """
 

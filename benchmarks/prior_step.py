@@ -1,4 +1,4 @@
-"""Training step of the prior, batch 32: 64 tokens of 1,000 codes, captions of 16 ids."""
+"""Training step of the prior, batch 32: 64 or 256 tokens of 1,000 codes, captions of 16 or 32."""
 
 from functools import partial
 from typing import Any
@@ -11,16 +11,17 @@ from jaxt2i import modules
 from jaxt2i.models.autoregressive import AutoregressivePrior
 
 BATCH = 32
-GRID = (8, 8)
+GRID, LARGE_GRID = (8, 8), (16, 16)
 CODEBOOK_SIZE = 1000
 SIZES: dict[str, dict[str, int]] = {
   "default": {},  # of configs/prior.py
   "large": {"width": 256, "layers": 8, "heads": 8},
+  "long": {},  # on LARGE_GRID
 }
 
 
 def cases() -> list[Case]:
-  """Both sizes."""
+  """All sizes."""
   return [
     Case(f"prior_{size}", partial(_ours, size), partial(_peer, size), steps=3) for size in SIZES
   ]
@@ -30,6 +31,8 @@ def sized_config(size: str) -> Any:
   """configs/prior.py with a model of this size."""
   config = prior.get_config()
   config.model.update(SIZES[size])
+  if size == "long":
+    config.text.max_length = 32
   return config
 
 
@@ -59,8 +62,13 @@ def captions(config: Any, batch: int) -> np.ndarray:
   return text.astype(np.int32)
 
 
-def _tokens() -> np.ndarray:
-  return np.random.default_rng(1).integers(0, CODEBOOK_SIZE, (BATCH, *GRID)).astype(np.int32)
+def _grid(size: str) -> tuple[int, int]:
+  return LARGE_GRID if size == "long" else GRID
+
+
+def _tokens(size: str) -> np.ndarray:
+  shape = (BATCH, *_grid(size))
+  return np.random.default_rng(1).integers(0, CODEBOOK_SIZE, shape).astype(np.int32)
 
 
 def _ours(size: str) -> Prepared:
@@ -69,10 +77,10 @@ def _ours(size: str) -> Prepared:
   from jaxt2i.tasks.prior import AutoregressiveTask
 
   config = sized_config(size)
-  model, _ = build_both(config)
+  model, _ = build_both(config, grid=_grid(size))
   config.loss.token_dropout = 0.0  # the peer has none; it costs next to nothing
   task = config_lib.build(AutoregressiveTask, config.loss.to_dict(), "config.loss", model=model)
-  return prepare(task, config.to_dict(), {"tokens": _tokens(), "text": captions(config, BATCH)})
+  return prepare(task, config.to_dict(), {"tokens": _tokens(size), "text": captions(config, BATCH)})
 
 
 def _peer(size: str) -> Prepared:
@@ -83,9 +91,9 @@ def _peer(size: str) -> Prepared:
 
   torch.set_num_threads(num_cores())
   config = sized_config(size)
-  model = Prior(**build_both(config)[1])
+  model = Prior(**build_both(config, grid=_grid(size))[1])
   loss = partial(prior_loss, model, condition_dropout=config.loss.condition_dropout)
   step = TrainStep(model, loss, config)
-  tokens = torch.from_numpy(_tokens()).long().flatten(1)
+  tokens = torch.from_numpy(_tokens(size)).long().flatten(1)
   text = torch.from_numpy(captions(config, BATCH)).long()
   return Prepared(lambda: step(tokens, text), sum(p.numel() for p in model.parameters()))

@@ -201,13 +201,16 @@ class Pipeline:
     return given.astype(np.int32)
 
 
-def load(workdir: str | Path) -> Pipeline:
+def load(workdir: str | Path | None = None) -> Pipeline:
   """The pipeline of a training run. Reads data; executes nothing that it finds there.
+
+  Args:
+    workdir: of the run; None: the small model that comes along, `weights.INCLUDED`.
 
   Raises:
     UserError: there is no run, or no whole checkpoint.
   """
-  workdir = Path(workdir)
+  workdir = weights.INCLUDED if workdir is None else Path(workdir)
   config = config_lib.load(workdir)
   with config_lib.whole(workdir):
     return _assemble(workdir, config)
@@ -220,10 +223,6 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
     )
   image_size = config["data"]["image_size"]
   params, collections = jax.tree.map(jnp.asarray, weights.read(workdir))
-  if config["task"] == "dual_encoder":
-    raise UserError(
-      f"{workdir} is a dual encoder, which draws nothing: load a tokenizer or a prior."
-    )
   if config["task"] not in ("tokenizer", "prior"):
     raise KeyError("task")
   if config["task"] == "tokenizer":

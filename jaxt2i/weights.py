@@ -22,6 +22,7 @@ from jaxt2i.errors import UserError
 from jaxt2i.state import of_model
 from jaxt2i.text import TEXT_FILE
 
+INCLUDED = Path(__file__).parent / "included"  # an exported prior that comes along; see its card
 FILE = "weights.safetensors"
 KEYS = ("ema_params", "collections")
 _DTYPES = {"BF16": ml_dtypes.bfloat16, "I32": np.int32, "U32": np.uint32, "BOOL": np.bool_}

@@ -41,7 +41,7 @@ TEXT = {
 # A module may import from its own layer and from those before it. What is not listed is a helper
 # of the second layer. Evaluators that generate do so through the pipeline, like everything else.
 LAYERS = (
-  {"types", "errors", "environment"},
+  {"types", "errors", "environment", "json_file"},
   {"models", "data", "sampling"},
   {"tasks"},
   {"pipeline"},
@@ -52,7 +52,7 @@ LAYERS = (
 # Stricter than the layers: networks know no config, file or writer, and data knows no network.
 ONLY = {
   "models": {"models", "types", "errors"},
-  "data": {"data", "types", "errors", "environment"},
+  "data": {"data", "types", "errors", "environment", "json_file"},
 }
 MAY_READ_FLAGS = {"cli", "main", "demo"}
 TELLS_ABSL = "workers.py"  # that flags have been parsed, which grain asks; it reads none

@@ -16,7 +16,7 @@ MAX_IMAGES = 256  # of one call
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `jaxt2i edit`."""
-  parser.add_argument("--workdir", required=True, help="folder of a trained prior")
+  drawing.add_workdir(parser)
   parser.add_argument("--image", required=True, help="the picture")
   parser.add_argument("--prompt", required=True, help="what it is to show")
   parser.add_argument("--mask", help="a picture as large: what is white in it is drawn anew")
@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     drawn = editing.outpaint(pipeline, images, prompts, down=down, right=right, **chosen)
   else:
     drawn = editing.vary(pipeline, images, prompts, strength=args.strength, **chosen)
-  made_by = {"workdir": args.workdir, "image": args.image, "edit": json.dumps(given)}
+  workdir = args.workdir or drawing.INCLUDED
+  made_by = {"workdir": workdir, "image": args.image, "edit": json.dumps(given)}
   rows = np.concatenate([images[:, None], drawn.images], axis=1)
   paths = writing.write(drawn, rows, pipeline.attribution, Path(args.out), made_by)
   print(f"{args.n} pictures in {args.out}; beside the old one: {paths[-1]}")

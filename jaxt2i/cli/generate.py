@@ -11,7 +11,7 @@ MAX_IMAGES = 1024  # of one call: more would fill memory, and nobody looks at th
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `jaxt2i generate`."""
-  parser.add_argument("--workdir", required=True, help="folder of a trained prior")
+  drawing.add_workdir(parser)
   parser.add_argument("--prompt", action="append", required=True, help="may be given several times")
   parser.add_argument("--n", type=int, default=4, help="pictures a prompt (default: 4)")
   parser.add_argument("--rerank", help="workdir of a dual encoder: keep what fits the prompt best")
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
   matcher = load_matcher(args.rerank) if args.rerank else None
   for prompt in args.prompt:
     drawing.note(prompt, pipeline.text_processor)
-  made_by = {"workdir": args.workdir}
+  made_by = {"workdir": args.workdir or drawing.INCLUDED}
   drawings = pipeline(args.prompt, n=args.n * candidates, **chosen)
   if matcher is not None:
     fit = matcher.fit(drawings.images, args.prompt)
