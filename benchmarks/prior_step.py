@@ -31,6 +31,7 @@ def sized_config(size: str) -> Any:
   """configs/prior.py with a model of this size."""
   config = prior.get_config()
   config.model.update(SIZES[size])
+  config.optimizer.kind = "adamw"  # what the peer has
   if size == "long":
     config.text.max_length = 32
   return config

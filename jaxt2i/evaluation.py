@@ -13,7 +13,7 @@ from jaxt2i import config as config_lib
 from jaxt2i import data, matcher, pipeline, pretrained
 from jaxt2i.data.stream import eval_stream
 from jaxt2i.data.transforms import FirstCaption, image_row
-from jaxt2i.errors import UserError
+from jaxt2i.errors import UsageError, UserError
 from jaxt2i.evaluators import frechet
 from jaxt2i.evaluators.attributes import Attributes
 from jaxt2i.evaluators.likelihood import Likelihood
@@ -50,9 +50,12 @@ def evaluate(
     be said of that protocol. How pictures were drawn stands before what was measured on them.
 
   Raises:
-    UserError: no run, no whole checkpoint, no such split, or the data has changed since.
+    UserError: no run, no whole checkpoint, no such split, or the data has changed since; a judge,
+      where nothing is drawn.
   """
   config = config_lib.load(workdir)
+  if judge is not None and config["task"] != "prior":
+    raise UsageError(f"--judge is {str(judge)!r}: {workdir} draws nothing that it could judge.")
   train = data.load("train", **config["data"])
   if train.fingerprint != config["data_fingerprint"]:
     raise UserError(

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,9 @@ class Pipeline:
     """
     if isinstance(prompts, str):
       raise UsageError(f"prompts is the string {prompts!r}: must be a list, [{prompts!r}].")
+    for prompt in prompts:
+      if not isinstance(prompt, str):
+        raise UsageError(f"a prompt is {prompt!r}: must be a string.")
     mix = np.ones((1, len(prompts)), np.float32)
     return self._draw([list(prompts)], mix, n, seed, negative_prompt, given, options)
 
@@ -152,10 +156,10 @@ class Pipeline:
     if self.prior is None or self.text_processor is None:
       raise UserError("This run is a tokenizer without a prior: load the workdir of a prior.")
     count = len(prompts[0])
-    if n < 1:
-      raise UsageError(f"n is {n}: must be 1 or more.")
-    if not 0 <= seed < 2**32:
-      raise UsageError(f"seed is {seed}: must be from 0 to {2**32 - 1}.")
+    if not isinstance(n, Integral) or n < 1:
+      raise UsageError(f"n is {n}: must be a whole number of 1 or more.")
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+      raise UsageError(f"seed is {seed}: must be a whole number from 0 to {2**32 - 1}.")
     sampling = SamplingOptions(**options)
     if negative_prompt and sampling.guidance_scale == 1:
       raise UsageError(

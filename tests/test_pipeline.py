@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import subprocess
 import sys
 
 import jax
@@ -226,6 +227,26 @@ def test_numbers_out_of_range_are_refused(prior_pipeline, arguments):
   (name,) = arguments
   with pytest.raises(UsageError, match=f"^{name} is "):
     prior_pipeline([PROMPT], **arguments)
+
+
+def test_arguments_of_other_types_are_refused(prior_run):
+  # In a process without the checks of annotations that tests have: as a user would meet it.
+  code = f"""
+import jaxt2i
+from jaxt2i.errors import UsageError
+pipe = jaxt2i.load({str(prior_run)!r})
+for prompt, options in (("red", {{"seed": 1.5}}), ("red", {{"n": 1.5}}), (3, {{}})):
+  try:
+    pipe([prompt], **options)
+  except UsageError as error:
+    print(error)
+"""
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert done.stdout.splitlines() == [
+    "seed is 1.5: must be a whole number from 0 to 4294967295.",
+    "n is 1.5: must be a whole number of 1 or more.",
+    "a prompt is 3: must be a string.",
+  ]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
   if not tiny:
     config.tokenizer.loop.update(num_steps=1200, eval_every=600, checkpoint_every=600)
     config.judge.loop.update(num_steps=600, eval_every=100, checkpoint_every=100)
-    config.prior.loop.update(num_steps=1200, eval_every=100, checkpoint_every=100)
+    config.prior.loop.update(num_steps=800, eval_every=100, checkpoint_every=100)
     config.prior.loop.update(watch="val/nll", patience=2)
   config.variants = _variants(words, config.prior)
   return config
@@ -63,8 +63,8 @@ def _variants(words: str, base: ConfigDict) -> dict[str, ConfigDict]:
     "prefix": changed(model=dict(conditioning="prefix")),
     "qk-norm": changed(model=dict(qk_norm=True)),
     "swiglu": changed(model=dict(gated_mlp=True)),
-    "muon": changed(optimizer=dict(kind="muon")),
-    "any-order": changed(model=dict(any_order=True), loss=dict(random_order_steps=400)),
+    "adamw": changed(optimizer=dict(kind="adamw")),
+    "any-order": changed(model=dict(any_order=True), loss=dict(random_order_steps=300)),
     "masked": ConfigDict(dict(model=masked.model, loss=masked.loss)),
     "gru": read("gru"),
     "minilm": read("minilm"),

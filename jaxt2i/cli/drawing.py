@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.8
 
 
-INCLUDED = "(comes along)"  # what metadata have for the workdir of that model
-
-
 def add_workdir(parser: argparse.ArgumentParser) -> None:
   """`--workdir`, of a prior; None stands for the model that comes along."""
   parser.add_argument(
     "--workdir", help="folder of a trained prior (default: a small one that comes along)"
   )
+
+
+def model(args: argparse.Namespace) -> dict[str, str]:
+  """What metadata say of the model that drew."""
+  return {"workdir": args.workdir} if args.workdir else {"model": "the one that comes along"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -72,8 +72,7 @@ def run(args: argparse.Namespace) -> int:
     drawn = editing.outpaint(pipeline, images, prompts, down=down, right=right, **chosen)
   else:
     drawn = editing.vary(pipeline, images, prompts, strength=args.strength, **chosen)
-  workdir = args.workdir or drawing.INCLUDED
-  made_by = {"workdir": workdir, "image": args.image, "edit": json.dumps(given)}
+  made_by = drawing.model(args) | {"image": args.image, "edit": json.dumps(given)}
   rows = np.concatenate([images[:, None], drawn.images], axis=1)
   paths = writing.write(drawn, rows, pipeline.attribution, Path(args.out), made_by)
   print(f"{args.n} pictures in {args.out}; beside the old one: {paths[-1]}")

@@ -44,12 +44,12 @@ def run(args: argparse.Namespace) -> int:
   matcher = load_matcher(args.rerank) if args.rerank else None
   for prompt in args.prompt:
     drawing.note(prompt, pipeline.text_processor)
-  made_by = {"workdir": args.workdir or drawing.INCLUDED}
+  made_by = drawing.model(args)
   drawings = pipeline(args.prompt, n=args.n * candidates, **chosen)
   if matcher is not None:
     fit = matcher.fit(drawings.images, args.prompt)
     drawings = drawings.kept(np.argsort(-fit, axis=1, kind="stable")[:, : args.n])
     made_by |= {"rerank": args.rerank, "candidates": str(candidates)}
   paths = writing.write(drawings, drawings.images, pipeline.attribution, Path(args.out), made_by)
-  print(f"{count} pictures in {args.out}; all together: {paths[-1]}")
+  print(f"{count} picture{'s' * (count > 1)} in {args.out}; all together: {paths[-1]}")
   return 0

@@ -186,3 +186,8 @@ def test_a_judge_of_other_data_is_refused(prior_run, copy, tmp_path, capsys):
   assert "trained on other data or other splits than this run" in one_error_line(capsys)
   assert evaluate(f"--workdir={workdir}", f"--judge={prior_run}") == 1
   assert "must be the workdir of a dual encoder" in one_error_line(capsys)
+
+
+def test_a_judge_where_nothing_is_drawn_is_refused(tokenizer_run, judge, capsys):
+  assert evaluate(f"--workdir={tokenizer_run}", f"--judge={judge}") == 2
+  assert "draws nothing that it could judge" in one_error_line(capsys)
