@@ -52,9 +52,9 @@ def get_config(arg: str = "") -> ConfigDict:
   config.prompts = PROMPTS[chosen["data"]]
   config.loss = dict(condition_dropout=0.1, label_smoothing=0.0)
   if chosen["kind"] == "autoregressive":
-    config.loss.update(token_dropout=0.5, token_replacement=0.0, random_order_steps=0)
+    config.loss.update(token_dropout=1.0, token_replacement=0.0, random_order_steps=0)
   # With Muon half of AdamW's steps are enough.
-  config.optimizer.update(kind="muon", learning_rate=1e-3)
+  config.optimizer.kind = "muon"
   config.model = dict(
     name=chosen["kind"],
     width=192,

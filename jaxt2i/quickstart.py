@@ -54,7 +54,7 @@ OPENMOJI = Recipe(
   # So few minutes are enough for some 450 drawings with English captions.
   prior_options=("--config.data.subset=basics", "--config.data.languages=('en',)"),
   tokenizer_steps=120,
-  prior_steps=200,
+  prior_steps=150,
   drawing=(),
   prompts=(
     *("red heart", "rocket", "penguin", "red apple", "guitar", "fish", "house", "umbrella"),
@@ -81,14 +81,16 @@ OPENMOJI_LONG = dataclasses.replace(
 
 SHAPES = Recipe(
   tokenizer="fsq,shapes",
-  prior="shapes",
+  # What is drawn at once is fitted to the caption more than to itself: colours meet shapes that
+  # they never wear in training more often than token after token.
+  prior="masked,shapes",
   # Few codes must stand for parts that many shapes share: those of a red heart then occur in other
   # red things, and the prior can put one together. With 1,000 codes it seldom does.
   tokenizer_options=("--config.model.quantizer.levels=(5,5,5)",),
   prior_options=(),
-  tokenizer_steps=120,
-  prior_steps=360,
-  drawing=("--guidance_scale=1.5",),
+  tokenizer_steps=100,
+  prior_steps=600,
+  drawing=("--guidance_scale=1.5", "--steps=32"),
   prompts=(
     "large red star left of small blue heart",
     "small yellow circle above large green square",

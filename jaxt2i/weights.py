@@ -16,14 +16,15 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxt2i import best, checkpoints, manifest
-from jaxt2i.config import CONFIG_FILE
+from jaxt2i import best, checkpoints, json_file, manifest
+from jaxt2i import config as config_lib
 from jaxt2i.errors import UserError
 from jaxt2i.state import of_model
 from jaxt2i.text import TEXT_FILE
 
 INCLUDED = Path(__file__).parent / "included"  # an exported prior that comes along; see its card
 FILE = "weights.safetensors"
+_PATHS = {"tokenizer", "word_vectors"}  # in a config
 KEYS = ("ema_params", "collections")
 _DTYPES = {"BF16": ml_dtypes.bfloat16, "I32": np.int32, "U32": np.uint32, "BOOL": np.bool_}
 
@@ -47,20 +48,24 @@ def read(workdir: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 def export(workdir: Path, out: Path) -> Path:
   """Writes what a run draws with into the folder `out`; returns the file of weights.
 
+  Where the training found its tokenizer and word vectors is left out: they are in the weights.
+
   Raises:
     UserError: there is no run, no whole checkpoint, something in `out`, or no writing there.
   """
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise UserError(f"{out} is not an empty folder: choose another --out.")
+  config = config_lib.load(workdir)
+  config |= dict.fromkeys(config.keys() & _PATHS, "")
   params, collections = read(workdir)
   tree = {"ema_params": params, "collections": of_model(collections)}
   flat = {"/".join(name): _small(x) for name, x in flatten_dict(tree).items()}
   try:
     out.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG_FILE, TEXT_FILE):
-      if (workdir / name).exists():  # a tokenizer reads no text
-        shutil.copyfile(workdir / name, out / name)
-    safetensors.numpy.save_file(flat, out / FILE)
+    json_file.write(out / config_lib.CONFIG_FILE, config)
+    if (workdir / TEXT_FILE).exists():  # a tokenizer reads no text
+      shutil.copyfile(workdir / TEXT_FILE, out / TEXT_FILE)
+    (out / FILE).write_bytes(safetensors.numpy.save(flat))
     manifest.write(out)
   except OSError as error:
     raise UserError(f"cannot write to {out} ({error.strerror}): choose another --out.") from error

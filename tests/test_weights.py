@@ -10,6 +10,7 @@ import pytest
 
 import jaxt2i
 from jaxt2i import cli, experiment, matcher, weights
+from jaxt2i import config as config_lib
 from jaxt2i.errors import UserError
 from tests.runs import config, train
 
@@ -31,6 +32,12 @@ def test_weights_are_those_of_the_run_in_bfloat16(prior_run, exported):
     jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(rounded, expected))
   size = sum(x.size for tree in weights.read(prior_run) for x in jax.tree.leaves(tree))
   assert (exported / weights.FILE).stat().st_size < 2.1 * size + 20_000
+
+
+def test_it_does_not_tell_where_it_was_trained(prior_run, exported):
+  old, new = (config_lib.load(workdir) for workdir in (prior_run, exported))
+  assert old["tokenizer"]
+  assert new == old | {"tokenizer": ""}
 
 
 def test_it_draws_alone(exported, tmp_path, prior_run):

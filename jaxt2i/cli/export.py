@@ -12,10 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Writes the folder and says how large it is."""
-  from jaxt2i import config, weights
+  from jaxt2i import weights
 
-  workdir, out = Path(args.workdir), Path(args.out)
-  config.load(workdir)  # says so if it is no run
-  path = weights.export(workdir, out)
-  print(f"{out}: {path.stat().st_size / 1e6:.1f} MB of weights; use it as any --workdir")
+  path = weights.export(Path(args.workdir), Path(args.out))
+  print(f"{args.out}: {path.stat().st_size / 1e6:.1f} MB of weights; use it as any --workdir")
   return 0
