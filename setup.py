@@ -83,7 +83,7 @@ setup(
   version="0.1.0",
   description="Learn a discrete latent space of images and draw from it with words, in JAX.",
   long_description="See README.md.",
-  license="Apache-2.0",
+  license="Apache-2.0 AND CC-BY-SA-4.0",  # the code, and the trained model in jaxt2i/included
   license_files=["LICENSE"],
   python_requires=">=3.11,<3.14",
   packages=find_packages(include=["jaxt2i", "jaxt2i.*"]),

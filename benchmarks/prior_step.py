@@ -28,7 +28,7 @@ def cases() -> list[Case]:
 
 
 def sized_config(size: str) -> Any:
-  """configs/prior.py with a model of this size."""
+  """configs/prior.py with a model of this size, captions that fit it, and the peer's optimiser."""
   config = prior.get_config()
   config.model.update(SIZES[size])
   config.optimizer.kind = "adamw"  # what the peer has

@@ -8,6 +8,7 @@ All that generates goes through here: commands, notebooks, evaluators.
 """
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -120,9 +121,6 @@ class Pipeline:
     """
     if isinstance(prompts, str):
       raise UsageError(f"prompts is the string {prompts!r}: must be a list, [{prompts!r}].")
-    for prompt in prompts:
-      if not isinstance(prompt, str):
-        raise UsageError(f"a prompt is {prompt!r}: must be a string.")
     mix = np.ones((1, len(prompts)), np.float32)
     return self._draw([list(prompts)], mix, n, seed, negative_prompt, given, options)
 
@@ -135,8 +133,8 @@ class Pipeline:
     second. Each stands under the prompt that it is nearer to. Other arguments and errors: as of
     drawing.
     """
-    if count < 2:
-      raise UsageError(f"count is {count}: must be 2 or more.")
+    if not isinstance(count, Integral) or count < 2:
+      raise UsageError(f"count is {count}: must be a whole number of 2 or more.")
     share = np.linspace(0, 1, count, dtype=np.float32)
     prompts = [[first] * count, [second] * count]
     drawn = self._draw(prompts, np.stack([1 - share, share]), 1, seed, "", None, options)
@@ -155,6 +153,9 @@ class Pipeline:
   ) -> Drawings:
     if self.prior is None or self.text_processor is None:
       raise UserError("This run is a tokenizer without a prior: load the workdir of a prior.")
+    for prompt in (negative_prompt, *itertools.chain(*prompts)):
+      if not isinstance(prompt, str):
+        raise UsageError(f"a prompt is {prompt!r}: must be a string.")
     count = len(prompts[0])
     if not isinstance(n, Integral) or n < 1:
       raise UsageError(f"n is {n}: must be a whole number of 1 or more.")

@@ -77,8 +77,8 @@ def load(path: Path) -> TextProcessor:
   """Reads what `save` wrote; executes nothing. UserError if it is missing or damaged."""
   loaders: Mapping[str, Callable[[Path], TextProcessor]]
   loaders = {"minilm": SentenceEncoder.load, "file": FeatureFile.load}
-  kind = json_file.read(path, {"kind": str})["kind"]
-  return loaders.get(kind, TextTokenizer.load)(path)
+  kind = json_file.read(path, {}).get("kind")
+  return loaders.get(str(kind), TextTokenizer.load)(path)  # which says what is wrong
 
 
 def of_known(

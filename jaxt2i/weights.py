@@ -1,8 +1,9 @@
 """The weights that a run draws with: of its checkpoints, or exported as one small file.
 
-An exported run is a folder with the config, the text processor, a manifest, and the moving averages
-of the weights in bfloat16, as safetensors. Whatever reads a run reads it too, but it can't go on
-training.
+An exported run is a folder with the config, the text processor, a manifest, and as safetensors the
+moving averages of the weights, in bfloat16, and what was not trained, as it is: a prior's tokenizer
+must give the very tokens that the prior has learnt. Whatever reads a run reads it too, but it can't
+go on training.
 """
 
 import shutil
@@ -10,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxt2i import best, checkpoints, json_file, manifest
+from jaxt2i import best, checkpoints, manifest
 from jaxt2i import config as config_lib
 from jaxt2i.errors import UserError
 from jaxt2i.state import of_model
@@ -26,7 +28,13 @@ INCLUDED = Path(__file__).parent / "included"  # an exported prior that comes al
 FILE = "weights.safetensors"
 _PATHS = {"tokenizer", "word_vectors"}  # in a config
 KEYS = ("ema_params", "collections")
-_DTYPES = {"BF16": ml_dtypes.bfloat16, "I32": np.int32, "U32": np.uint32, "BOOL": np.bool_}
+_DTYPES = {
+  "BF16": ml_dtypes.bfloat16,
+  "F32": np.float32,
+  "I32": np.int32,
+  "U32": np.uint32,
+  "BOOL": np.bool_,
+}
 
 
 def read(workdir: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -58,11 +66,12 @@ def export(workdir: Path, out: Path) -> Path:
   config = config_lib.load(workdir)
   config |= dict.fromkeys(config.keys() & _PATHS, "")
   params, collections = read(workdir)
-  tree = {"ema_params": params, "collections": of_model(collections)}
-  flat = {"/".join(name): _small(x) for name, x in flatten_dict(tree).items()}
+  arrays = jax.tree.map(np.asarray, of_model(collections))
+  tree = {"ema_params": jax.tree.map(_small, params), "collections": arrays}
+  flat = {"/".join(name): np.asarray(x, order="C") for name, x in flatten_dict(tree).items()}
   try:
     out.mkdir(parents=True, exist_ok=True)
-    json_file.write(out / config_lib.CONFIG_FILE, config)
+    config_lib.save(out, config)
     if (workdir / TEXT_FILE).exists():  # a tokenizer reads no text
       shutil.copyfile(workdir / TEXT_FILE, out / TEXT_FILE)
     (out / FILE).write_bytes(safetensors.numpy.save(flat))
@@ -74,8 +83,7 @@ def export(workdir: Path, out: Path) -> Path:
 
 def _small(array: Any) -> np.ndarray:
   array = np.asarray(array)
-  dtype = ml_dtypes.bfloat16 if array.dtype.kind == "f" else array.dtype
-  return np.asarray(array, dtype, order="C")  # as it is in shape, [] too
+  return array.astype(ml_dtypes.bfloat16) if array.dtype.kind == "f" else array
 
 
 def _read_exported(workdir: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

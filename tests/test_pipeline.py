@@ -212,7 +212,7 @@ def test_the_way_between_two_prompts_begins_and_ends_with_them(prior_pipeline):
   assert way.tokens.shape == (5, 1, 8, 8)
   for at, prompt in ((0, PROMPT), (4, "green")):
     np.testing.assert_array_equal(way.tokens[at], prior_pipeline([prompt], seed=2).tokens[0])
-  with pytest.raises(UsageError, match="count is 1: must be 2 or more"):
+  with pytest.raises(UsageError, match="count is 1: must be a whole number of 2 or more"):
     prior_pipeline.between(PROMPT, "green", count=1)
 
 

@@ -46,6 +46,7 @@ def _variants(words: str, base: ConfigDict) -> dict[str, ConfigDict]:
     other = prior.get_config(f"{text},{words}")
     return ConfigDict(dict(text=other.text, model=other.model))
 
+  rate = base.optimizer.learning_rate
   masked = prior.get_config(f"masked,{words}")
   return {
     "base": ConfigDict(),
@@ -64,8 +65,8 @@ def _variants(words: str, base: ConfigDict) -> dict[str, ConfigDict]:
     "prefix": changed(model=dict(conditioning="prefix")),
     "qk-norm": changed(model=dict(qk_norm=True)),
     "swiglu": changed(model=dict(gated_mlp=True)),
-    "adamw": changed(optimizer=dict(kind="adamw")),
-    "half-learning-rate": changed(optimizer=dict(learning_rate=1e-3)),
+    "adamw": changed(optimizer=dict(kind="adamw", learning_rate=rate / 2)),
+    "half-learning-rate": changed(optimizer=dict(learning_rate=rate / 2)),
     "any-order": changed(model=dict(any_order=True), loss=dict(random_order_steps=300)),
     "masked": ConfigDict(dict(model=masked.model, loss=masked.loss)),
     "gru": read("gru"),

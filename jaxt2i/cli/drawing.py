@@ -22,7 +22,9 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
 
 def model(args: argparse.Namespace) -> dict[str, str]:
   """What metadata say of the model that drew."""
-  return {"workdir": args.workdir} if args.workdir else {"model": "the one that comes along"}
+  if args.workdir is None:
+    return {"model": "the one that comes along"}
+  return {"workdir": args.workdir}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
   made_by = drawing.model(args) | {"image": args.image, "edit": json.dumps(given)}
   rows = np.concatenate([images[:, None], drawn.images], axis=1)
   paths = writing.write(drawn, rows, pipeline.attribution, Path(args.out), made_by)
-  print(f"{args.n} pictures in {args.out}; beside the old one: {paths[-1]}")
+  print(f"{args.n} picture{'s' * (args.n > 1)} in {args.out}; beside the old one: {paths[-1]}")
   return 0
 
 

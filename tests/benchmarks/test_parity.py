@@ -88,6 +88,7 @@ def priors() -> Twins:
   config.text.update(vocab_size=40, max_length=MAX_LENGTH)
   config.loss.condition_dropout = 0.0  # who is dropped is drawn differently
   config.loss.token_dropout = 0.0
+  config.optimizer.kind = "adamw"  # what the peer has
   model, options = build_both(config, grid=(3, 4), codebook_size=50)
   rng = np.random.default_rng(0)
   tokens = rng.integers(0, 50, (BATCH, 3, 4))
