@@ -48,11 +48,15 @@ def test_draws_what_the_words_say(pipe):
     np.testing.assert_array_equal(nearest, np.arange(len(PROMPTS)))
 
 
-def test_generate_needs_no_workdir(pipe, tmp_path, monkeypatch, capsys):
+def test_drawing_and_editing_need_no_workdir(pipe, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   assert cli.main(["generate", "--prompt=red heart", "--n=1"]) == 0
   assert "1 picture in pictures" in capsys.readouterr().out
-  with Image.open("pictures/00-red-heart-000.png") as image:
+  path = "pictures/00-red-heart-000.png"
+  assert cli.main(["edit", f"--image={path}", "--prompt=rocket", "--strength=0.3", "--out=e"]) == 0
+  with Image.open("e/grid.png") as image:
+    assert image.text["model"] == "the one that comes along"
+  with Image.open(path) as image:
     assert image.text["model"] == "the one that comes along"
     options = json.loads(image.text["options"])
     expected = pipe([image.text["prompt"]], seed=int(image.text["seed"]), **options)
