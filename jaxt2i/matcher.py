@@ -67,11 +67,11 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Matcher:
       "configs/dual_encoder.py."
     )
   text_processor = text.load(workdir / text.TEXT_FILE)
-  params, _ = weights.read(workdir)
+  params, collections = weights.read(workdir)
   model = modules.dual_encoder(
     config["model"], config["data"]["image_size"], text_processor.vocab_size
   )
-  variables = {"params": jax.tree.map(jnp.asarray, params)}
+  variables = jax.tree.map(jnp.asarray, {"params": params, **collections})
   return Matcher(model, variables, text_processor)
 
 

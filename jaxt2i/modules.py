@@ -18,8 +18,9 @@ from jaxt2i.models.autoencoders import (
 )
 from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.discriminator import Discriminator
-from jaxt2i.models.dual_encoder import DualEncoder
+from jaxt2i.models.dual_encoder import DualEncoder, PretrainedImageEncoder
 from jaxt2i.models.masked import MaskedPrior
+from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.models.prior import CONDITIONINGS, POSITIONS, Prior
 from jaxt2i.models.quantizers import (
   BSQ,
@@ -220,8 +221,20 @@ def dual_encoder(
   if section["text"]["layers"] < 1:
     # Slot 0, which stands for the caption, reads it in the layers.
     raise UsageError("config.model.text.layers is 0: must be 1 or more for a dual encoder.")
-  image_encoder, _ = networks(section["network"], image_size)
+  image_encoder = _image_encoder(section["network"], image_size)
   return DualEncoder(image_encoder=image_encoder, text_encoder=text, dim=section["dim"])
+
+
+def _image_encoder(section: Mapping[str, Any], image_size: int) -> nn.Module:
+  where = "config.model.network"
+  if _named({**NETWORKS, "efficientnet": None}, section, where) is not None:
+    return networks(section, image_size)[0]
+  if image_size < LEAST_SIDE:
+    raise UsageError(
+      f"config.data.image_size is {image_size}: must be at least {LEAST_SIDE} for {where}.name "
+      "'efficientnet'."
+    )
+  return config_lib.build(PretrainedImageEncoder, _without_name(section), where)
 
 
 def _width_and_heads(section: Mapping[str, Any]) -> dict[str, int]:

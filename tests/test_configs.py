@@ -43,7 +43,9 @@ PRIORS = [
     *itertools.product(("masked",), ("shapes",), SIZES),
   )
 ]
-DUAL_ENCODERS = [f"dual_encoder:shapes,{size}" for size in SIZES]
+DUAL_ENCODERS = [
+  f"dual_encoder:shapes,{image},{size}" for image in ("conv", "efficientnet") for size in SIZES
+]
 
 
 class Noise(Sequence):

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxt2i import modules, text
+from jaxt2i import modules, pretrained, text
 from jaxt2i.data.stream import train_stream
 from jaxt2i.data.transforms import CaptionedImage
 from jaxt2i.evaluators.retrieval import Retrieval
@@ -20,6 +22,7 @@ from jaxt2i.experiment.parts import (
   splits,
 )
 from jaxt2i.matcher import Matcher
+from jaxt2i.models.dual_encoder import FROZEN
 from jaxt2i.state import TrainState
 from jaxt2i.tasks.dual_encoder import DualEncoderTask
 from jaxt2i.train import Evaluator
@@ -45,8 +48,12 @@ class DualEncoderExperiment:
     return {"image": np.zeros((1, size, size, 3), np.uint8), "text": self._text([""])}
 
   def init(self, key: Key) -> Variables:
-    """Fresh parameters."""
-    return self.task.init(key, self.example())
+    """Fresh parameters, and those of a pretrained image encoder."""
+    variables = self.task.init(key, self.example())
+    if FROZEN not in variables:
+      return variables
+    features = jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())
+    return {**variables, FROZEN: {"image_encoder": {"efficientnet": features}}}
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Opens the splits."""
@@ -65,7 +72,7 @@ class DualEncoderExperiment:
         num_workers=self.config["num_workers"],
       )
 
-    matcher = lambda state: Matcher(self.task.model, {"params": state.ema_params}, self._text)
+    matcher = lambda state: Matcher(self.task.model, state.ema_variables, self._text)
     retrieval = Retrieval(self._val)
     val: Evaluator = lambda state: retrieval(matcher(state))
     return Running(batches, {"val": val})

@@ -1,4 +1,4 @@
-"""Parts that the networks share: rearrangements, normalisation, attention."""
+"""Parts that the networks share: rearrangements, positions, residual and transformer blocks."""
 
 import flax.linen as nn
 import jax
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float
 
+from jaxt2i.models.attention import attend
 from jaxt2i.types import Array
 
 
@@ -53,24 +54,6 @@ class ResBlock(nn.Module):
 ThriftyResBlock = nn.remat(
   ResBlock, policy=jax.checkpoint_policies.save_only_these_names("convolution")
 )
-
-
-def attend(
-  q: Float[Array, "B N heads D"],
-  k: Float[Array, "B M heads D"],
-  v: Float[Array, "B M heads D"],
-  mask: Bool[Array, "#B #N M"],
-) -> Float[Array, "B N width"]:
-  """Scaled dot-product attention (arXiv 1706.03762, eq. 1); softmax in float32.
-
-  `mask` is True where a query may look.
-  """
-  scale = q.shape[-1] ** -0.5
-  scores = jnp.einsum("bqhd,bkhd->bhqk", q * scale, k).astype(jnp.float32)
-  scores = jnp.where(mask[:, None], scores, jnp.finfo(jnp.float32).min)
-  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-  out = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-  return out.reshape(*out.shape[:2], -1)
 
 
 def grid_angles(grid: tuple[int, int], size: int) -> Float[Array, "N F"]:

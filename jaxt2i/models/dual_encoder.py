@@ -1,6 +1,7 @@
 """Images and captions as points on one sphere: what belongs together lies near (CLIP).
 
-Radford et al., arXiv 2103.00020, in small: learnt on the data set itself, from nothing.
+Radford et al., arXiv 2103.00020, in small: learnt on the data set itself, from nothing or from the
+features of networks that others have trained.
 """
 
 from typing import Any
@@ -11,11 +12,15 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Float, UInt8
 
+from jaxt2i.models.efficientnet import EfficientNetLite0
+from jaxt2i.models.perceptual import look
 from jaxt2i.models.vqvae import to_float
 from jaxt2i.types import Array, Text
 
 START_SCALE = 1 / 0.07  # as CLIP starts
 MAX_SCALE = 100.0  # beyond, CLIP's training became unstable (§2.5)
+FROZEN = "frozen"  # collection: what is not trained here
+_STAGES = (2, 4, 6)  # of EfficientNet, the last of strides 8, 16 and 32
 
 
 class Points(struct.PyTreeNode):
@@ -30,7 +35,8 @@ class DualEncoder(nn.Module):
   """An encoder of images and one of captions, each with a projection to the sphere.
 
   Attributes:
-    image_encoder: module `[B, H, W, 3] -> [B, h, w, features]`.
+    image_encoder: module `[B, H, W, 3] -> [B, h, w, features]`; what counts is their mean over
+      positions.
     text_encoder: module of `jaxt2i.models.text`.
     dim: of the sphere's points.
   """
@@ -58,6 +64,24 @@ class DualEncoder(nn.Module):
   def texts(self, text: Text) -> Float[Array, "B D"]:
     """Captions as points, by the slot of the context that no word has."""
     return _unit(self.text_projection(self.text_encoder(text).features[:, 0]))
+
+
+class PretrainedImageEncoder(nn.Module):
+  """What EfficientNet-Lite0 sees in images as a whole, coarse and fine; nothing is learnt in it.
+
+  Features of three strides and the last ones of all, means over positions, each group brought to
+  mean 0 and variance 1. The network's parameters are the collection "frozen": random after `init`,
+  to be replaced by those of `jaxt2i.pretrained`.
+  """
+
+  @nn.compact
+  def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 1 1 F"]:
+    """Of images in [-1, 1]."""
+    fresh = lambda: EfficientNetLite0().init(self.make_rng("params"), image)["params"]
+    found = look(self.variable(FROZEN, "efficientnet", fresh).value, image)
+    groups = [jnp.mean(found.stages[i], axis=(1, 2)) for i in _STAGES] + [found.pooled]
+    features = jnp.concatenate([jax.nn.standardize(x, axis=-1) for x in groups], axis=-1)
+    return features[:, None, None]
 
 
 def _unit(x: Float[Array, "B D"]) -> Float[Array, "B D"]:

@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from jaxt2i.models.blocks import attend, like_embeddings, split_heads
+from jaxt2i.models.attention import attend
+from jaxt2i.models.blocks import like_embeddings, split_heads
 from jaxt2i.models.text import PAD
 from jaxt2i.types import Array
 

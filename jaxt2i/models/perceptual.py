@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxt2i.models.efficientnet import EfficientNetLite0
+from jaxt2i.models.efficientnet import EfficientNetLite0, ImageFeatures
 from jaxt2i.types import Array
 
 # The last stages of strides 4, 8 and 16. Of pairs of changes with the same mean squared error, one
@@ -24,7 +24,13 @@ POOLED = 112  # features that are pooled: those of the last of STAGES
 
 
 def image_features(features: Any, image: Float[Array, "B H W 3"]) -> list[Array]:
-  """Features `[B, h, w, C]` of images in [-1, 1] after each of `STAGES`.
+  """Features `[B, h, w, C]` of images in [-1, 1] after each of `STAGES`; otherwise as `look`."""
+  found = look(features, image)
+  return [found.stages[i] for i in STAGES]
+
+
+def look(features: Any, image: Float[Array, "B H W 3"]) -> ImageFeatures:
+  """All features of images in [-1, 1].
 
   Images whose shorter side is under `SIDE` are first enlarged to it (bilinear); larger ones are
   looked at as they are.
@@ -41,8 +47,7 @@ def image_features(features: Any, image: Float[Array, "B H W 3"]) -> list[Array]
     raise ValueError(f"images of {size[0]}x{size[1]}, expected at least {LEAST_SIDE} pixels a side")
   if min(size) < SIDE:
     image = resize(image, SIDE)
-  found: Any = EfficientNetLite0().apply({"params": features}, image)
-  return [found.stages[i] for i in STAGES]
+  return EfficientNetLite0().apply({"params": features}, image)  # type: ignore[return-value]
 
 
 def distance(a: list[Array], b: list[Array]) -> Float[Array, "B"]:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Bool, Float, Int
 
+from jaxt2i.models.attention import attend
 from jaxt2i.models.blocks import (
   MLP,
   GatedMLP,
-  attend,
   grid_angles,
   like_embeddings,
   rotated,

@@ -33,7 +33,7 @@ class DualEncoderTask:
 
   def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
     """Cross-entropy of finding the other half within the batch, the mean of both ways, in nats."""
-    points: Any = self.model.apply({"params": variables["params"]}, batch["image"], batch["text"])
+    points: Any = self.model.apply(variables, batch["image"], batch["text"])
     logits = points.scale * points.images @ points.texts.T  # [B, B]
     target = _target(batch["text"])
     to_text, to_image = (_cross_entropy(x, target) for x in (logits, logits.T))

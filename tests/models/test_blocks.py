@@ -5,34 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxt2i.models.attention import attend
 from jaxt2i.models.blocks import (
   MLP,
   EncoderBlock,
   GatedMLP,
   ResBlock,
   ThriftyResBlock,
-  attend,
   depth_to_space,
   enlarge,
   space_to_depth,
   split_heads,
 )
 from tests.arrays import normal, random_params
+from tests.models.numpy_attention import numpy_attend
 
 
 def gelu(x):
   return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-
-
-def numpy_attend(q, k, v, mask):
-  """One query, one head at a time."""
-  out = np.zeros(q.shape)
-  for b, n, h in np.ndindex(q.shape[:3]):
-    scores = np.array([q[b, n, h] @ k[b, m, h] for m in range(k.shape[1])]) / np.sqrt(q.shape[3])
-    seen = mask[b if len(mask) > 1 else 0, n if mask.shape[1] > 1 else 0]
-    weights = np.where(seen, np.exp(scores - scores[seen].max()), 0)
-    out[b, n, h] = (weights / weights.sum()) @ v[b, :, h]
-  return out.reshape(*q.shape[:2], -1)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
@@ -112,36 +102,6 @@ def test_a_thrifty_block_computes_the_same():
     *map(jax.tree.leaves, map(run, (ResBlock(), ThriftyResBlock()))), strict=True
   ):
     np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-@pytest.mark.parametrize("mask_shape", [(1, 1, 5), (1, 3, 5), (2, 1, 5), (2, 3, 5)])
-def test_attend_equals_numpy(mask_shape):
-  q, k, v = 2 * normal(0, 2, 3, 4, 6), normal(1, 2, 5, 4, 6), normal(2, 2, 5, 4, 6)
-  mask = np.array(normal(3, *mask_shape)) > 0
-  mask[..., 2] = True  # something to look at
-  expected = numpy_attend(*(np.asarray(x, np.float64) for x in (q, k, v)), mask)
-  np.testing.assert_allclose(jax.jit(attend)(q, k, v, jnp.asarray(mask)), expected, atol=1e-5)
-
-
-def test_attend_gives_masked_keys_no_weight_and_no_gradient():
-  q, k, v = normal(0, 1, 2, 2, 4), normal(1, 1, 3, 2, 4), normal(2, 1, 3, 2, 4)
-  mask = jnp.array([[[True, False, True], [True, True, False]]])
-  query_0 = lambda k, v: jnp.sum(jnp.sin(attend(q, k, v, mask)[:, 0]))
-  gradients = jax.jit(jax.grad(query_0, (0, 1)))(k, v)
-  for gradient in gradients:  # of query 0, which may not see key 1
-    assert np.all(gradient[0, 1] == 0)
-    assert np.all(np.abs(gradient[0, ::2]).max(axis=-1) > 1e-6)
-  loud = attend(q, k.at[0, 1].set(1e6), v.at[0, 1].set(-1e6), mask)
-  np.testing.assert_array_equal(loud[:, 0], attend(q, k, v, mask)[:, 0])
-
-
-def test_attend_survives_huge_scores_and_keeps_the_dtype():
-  q = jnp.full((1, 1, 1, 4), 1e3, jnp.bfloat16)
-  k = jnp.stack([jnp.full(4, 1e3), jnp.full(4, -1e3)]).reshape(1, 2, 1, 4).astype(jnp.bfloat16)
-  v = jnp.array([1.0, 2.0], jnp.bfloat16).reshape(1, 2, 1, 1) * jnp.ones((1, 2, 1, 4), jnp.bfloat16)
-  out = attend(q, k, v, jnp.ones((1, 1, 2), bool))
-  assert out.dtype == jnp.bfloat16
-  np.testing.assert_array_equal(out.astype(jnp.float32), np.ones((1, 1, 4)))
 
 
 def test_split_heads_keeps_the_order_that_attend_joins():

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxt2i.models.blocks import attend, split_heads
+from jaxt2i.models.attention import attend
+from jaxt2i.models.blocks import split_heads
 from jaxt2i.models.text import FeatureEncoder
 from tests.arrays import normal, random_params
 
