@@ -15,6 +15,7 @@ from jaxt2i.models.blocks import (
   enlarge,
   space_to_depth,
 )
+from jaxt2i.models.dense import Dense
 from jaxt2i.types import Array
 
 
@@ -44,7 +45,7 @@ class ConvEncoder(nn.Module):
     x = nn.Conv(self.channels[0], (3, 3), name="stem")(space_to_depth(x, self.stem))
     for level, channels in enumerate(self.channels):
       if level:
-        x = nn.Dense(channels, name=f"down{level}")(space_to_depth(x, 2))
+        x = Dense(channels, name=f"down{level}")(space_to_depth(x, 2))
       for i in range(self.blocks):
         x = ResBlock(name=f"level{level}_block{i}")(x)
     return nn.LayerNorm(name="norm")(x)
@@ -65,7 +66,7 @@ class ConvDecoder(nn.Module):
       for i in range(self.blocks):
         x = ResBlock(name=f"level{level}_block{i}")(x)
       if level:
-        x = depth_to_space(nn.Dense(4 * self.channels[level - 1], name=f"up{level}")(x), 2)
+        x = depth_to_space(Dense(4 * self.channels[level - 1], name=f"up{level}")(x), 2)
     # 3×3, not 1×1: squares of `stem` pixels that know nothing of each other show as a grid.
     x = nn.silu(nn.LayerNorm(name="norm")(x))
     return depth_to_space(nn.Conv(3 * self.stem**2, (3, 3), name="stem")(x), self.stem)
@@ -144,7 +145,7 @@ class ViTEncoder(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w D"]:
     """Image to features."""
-    x = nn.Dense(self.width, name="stem")(space_to_depth(x, self.patch))
+    x = Dense(self.width, name="stem")(space_to_depth(x, self.patch))
     return _transform(self, x)
 
 
@@ -159,8 +160,8 @@ class ViTDecoder(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B H W 3"]:
     """Codes to an image."""
-    x = _transform(self, nn.Dense(self.width, name="in")(x))
-    return depth_to_space(nn.Dense(3 * self.patch**2, name="stem")(x), self.patch)
+    x = _transform(self, Dense(self.width, name="in")(x))
+    return depth_to_space(Dense(3 * self.patch**2, name="stem")(x), self.patch)
 
 
 def _transform(module: ViTEncoder | ViTDecoder, x: Float[Array, "B h w D"]) -> Array:

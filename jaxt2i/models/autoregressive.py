@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxt2i.models.blocks import MLP, like_embeddings
+from jaxt2i.models.dense import Dense
 from jaxt2i.models.prior import Cache, Prior
 from jaxt2i.types import Array, Text
 
@@ -41,7 +42,7 @@ class AutoregressivePrior(Prior):
     further = range(self.depth - 1)
     self.depth_norms = [nn.RMSNorm() for _ in further]
     self.depth_mlps = [MLP() for _ in further]
-    self.depth_heads = [nn.Dense(self.codebook_size, use_bias=False) for _ in further]
+    self.depth_heads = [Dense(self.codebook_size, use_bias=False) for _ in further]
 
   @property
   def places(self) -> tuple[int, int]:

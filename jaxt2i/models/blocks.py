@@ -7,6 +7,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float
 
 from jaxt2i.models.attention import attend
+from jaxt2i.models.dense import Dense
 from jaxt2i.types import Array
 
 
@@ -99,8 +100,8 @@ class MLP(nn.Module):
   def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
     """Position-wise."""
     width = x.shape[-1]
-    y = nn.gelu(nn.Dense(4 * width, use_bias=False, name="up")(x))
-    return nn.Dense(width, use_bias=False, name="down")(y)
+    y = nn.gelu(Dense(4 * width, use_bias=False, name="up")(x))
+    return Dense(width, use_bias=False, name="down")(y)
 
 
 class GatedMLP(nn.Module):
@@ -114,8 +115,8 @@ class GatedMLP(nn.Module):
     """Position-wise."""
     width = x.shape[-1]
     inside = -(-8 * width // 24) * 8
-    gate, y = jnp.split(nn.Dense(2 * inside, use_bias=False, name="up")(x), 2, axis=-1)
-    return nn.Dense(width, use_bias=False, name="down")(nn.silu(gate) * y)
+    gate, y = jnp.split(Dense(2 * inside, use_bias=False, name="up")(x), 2, axis=-1)
+    return Dense(width, use_bias=False, name="down")(nn.silu(gate) * y)
 
 
 class EncoderBlock(nn.Module):
@@ -130,7 +131,7 @@ class EncoderBlock(nn.Module):
     """Self-attention, then the MLP."""
     width = x.shape[-1]
     y = nn.RMSNorm(name="norm1")(x)
-    qkv = nn.Dense(3 * width, use_bias=False, name="qkv")(y)
+    qkv = Dense(3 * width, use_bias=False, name="qkv")(y)
     q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
-    x = x + nn.Dense(width, use_bias=False, name="out")(attend(q, k, v, mask))
+    x = x + Dense(width, use_bias=False, name="out")(attend(q, k, v, mask))
     return x + MLP(name="mlp")(nn.RMSNorm(name="norm2")(x))

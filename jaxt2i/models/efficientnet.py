@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Float
 
+from jaxt2i.models.dense import Dense
 from jaxt2i.types import Array
 
 # Of each stage: blocks, channels, kernel, stride of the first block, expansion.
@@ -52,7 +53,7 @@ class EfficientNetLite0(nn.Module):
         )
         x = block(x)
       stages.append(x)
-    x = relu6(nn.Dense(HEAD, name="head")(x))
+    x = relu6(Dense(HEAD, name="head")(x))
     return ImageFeatures(stages=tuple(stages), pooled=jnp.mean(x, axis=(1, 2)))
 
 
@@ -76,12 +77,12 @@ class InvertedResidual(nn.Module):
     """The output has no activation: it is linear in the last convolution."""
     y = x
     if self.expansion > 1:
-      y = relu6(nn.Dense(self.expansion * x.shape[-1], name="expand")(y))
+      y = relu6(Dense(self.expansion * x.shape[-1], name="expand")(y))
     shape = (self.kernel, self.kernel, y.shape[-1])
     kernel = self.param("depthwise_kernel", nn.initializers.lecun_normal(), shape)
     bias = self.param("depthwise_bias", nn.initializers.zeros, shape[-1:])
     y = relu6(depthwise(y, kernel, self.stride) + bias[None, None, None])
-    y = nn.Dense(self.channels, name="project")(y)
+    y = Dense(self.channels, name="project")(y)
     return x + y if x.shape == y.shape else y
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxt2i.models.attention import attend
 from jaxt2i.models.blocks import like_embeddings, split_heads
+from jaxt2i.models.dense import Dense
 from jaxt2i.models.text import PAD
 from jaxt2i.types import Array
 
@@ -42,11 +43,11 @@ class Layer(nn.Module):
     self, x: Float[Array, "B T D"], mask: Bool[Array, "#B #T T"]
   ) -> Float[Array, "B T D"]:
     """Self-attention, then two dense layers with an exact GELU between."""
-    qkv = nn.Dense(3 * WIDTH, name="qkv")(x)
+    qkv = Dense(3 * WIDTH, name="qkv")(x)
     q, k, v = (split_heads(part, HEADS) for part in jnp.split(qkv, 3, axis=-1))
-    x = _norm("norm1")(x + nn.Dense(WIDTH, name="out")(attend(q, k, v, mask)))
-    y = nn.gelu(nn.Dense(4 * WIDTH, name="up")(x), approximate=False)
-    return _norm("norm2")(x + nn.Dense(WIDTH, name="down")(y))
+    x = _norm("norm1")(x + Dense(WIDTH, name="out")(attend(q, k, v, mask)))
+    y = nn.gelu(Dense(4 * WIDTH, name="up")(x), approximate=False)
+    return _norm("norm2")(x + Dense(WIDTH, name="down")(y))
 
 
 def sentence_vector(features: Float[Array, "B T D"]) -> Float[Array, "B D"]:

@@ -17,6 +17,7 @@ from jaxt2i.models.blocks import (
   rotated,
   split_heads,
 )
+from jaxt2i.models.dense import Dense
 from jaxt2i.models.text import Context
 from jaxt2i.types import Array
 
@@ -51,7 +52,7 @@ class DecoderBlock(nn.Module):
   gated_mlp: bool
 
   def setup(self) -> None:
-    dense = lambda features: nn.Dense(features, use_bias=False)
+    dense = lambda features: Dense(features, use_bias=False)
     self.norm1, self.norm3 = nn.RMSNorm(), nn.RMSNorm()
     self.qkv, self.out = dense(3 * self.width), dense(self.width)
     if self.cross:
@@ -196,7 +197,7 @@ class Prior(nn.Module):
       self.gated_mlp,
     )
     self.norm = nn.RMSNorm()
-    self.head = nn.Dense(self.codebook_size, use_bias=False)
+    self.head = Dense(self.codebook_size, use_bias=False)
 
   @property
   def blank(self) -> int:

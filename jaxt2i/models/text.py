@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxt2i.errors import UsageError
 from jaxt2i.models.blocks import EncoderBlock, like_embeddings
+from jaxt2i.models.dense import Dense
 from jaxt2i.types import Array
 
 PAD = 0  # token id of padding in captions
@@ -84,7 +85,7 @@ class RecurrentTextEncoder(nn.Module):
     """Encodes captions padded with PAD."""
     x: Any = nn.Embed(self.vocab_size, self.embed_dim, name="embed")(text)
     if self.embed_dim != self.width:
-      x = nn.Dense(self.width, use_bias=False, name="project")(x)
+      x = Dense(self.width, use_bias=False, name="project")(x)
     x, mask = _after_slot(self, x, text != PAD)
     lengths = jnp.sum(mask, axis=1, dtype=jnp.int32)
     for i in range(self.layers):
@@ -115,7 +116,7 @@ class FeatureEncoder(nn.Module):
   @nn.compact
   def __call__(self, features: Float[Array, "B T F"]) -> Context:
     """Takes rows of zeros for padding: an empty caption has no others."""
-    x = nn.Dense(self.width, use_bias=False, name="project")(features)
+    x = Dense(self.width, use_bias=False, name="project")(features)
     x, mask = _after_slot(self, x, jnp.any(features != 0, axis=-1))
     for i in range(self.layers):
       x = EncoderBlock(self.heads, name=f"block{i}")(x, mask[:, None, :])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Float, Int, UInt8
 
+from jaxt2i.models.dense import Dense
 from jaxt2i.models.quantizers import Quantized, Quantizer
 from jaxt2i.types import Array
 
@@ -40,7 +41,7 @@ class VQVAE(nn.Module):
     # Latents begin near zero. At unit variance FSQ's tanh begins half saturated and most of its
     # levels are never used again, and a codebook runs after latents that move in large steps.
     small = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
-    self.to_code = nn.Dense(self.quantizer.latent_dim, kernel_init=small)
+    self.to_code = Dense(self.quantizer.latent_dim, kernel_init=small)
 
   def __call__(self, x: Float[Array, "B H W 3"], *, train: bool) -> VQVAEOutput:
     """Reconstructs images in [-1, 1]."""
