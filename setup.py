@@ -64,7 +64,7 @@ EXTRAS_REQUIRE = {
     *HUGGINGFACE,
     *NOTEBOOKS,  # the notebooks are run by the tests
   ],
-  "features": FEATURES,  # perceptual loss and distance, rFD
+  "features": FEATURES,  # perceptual loss and distance, rFD, a dual encoder's sight
   "huggingface": HUGGINGFACE,
   "notebooks": NOTEBOOKS,
   # The peers that we are measured against

@@ -38,11 +38,9 @@ def get_config(arg: str = "") -> ConfigDict:
   width = 32 if tiny else 128
   text = prior.text_encoder(chosen["text"], chosen["size"])
   text.layers = max(text.layers, 1)  # the slot that stands for the caption reads it in the layers
-  network = ConfigDict(dict(name="efficientnet"))
-  if chosen["image"] == "conv":
-    network = vqvae.network("conv", "f8", chosen["size"])
+  conv = chosen["image"] == "conv"
   config.model = dict(
-    network=network,
+    network=vqvae.network("conv", "f8", chosen["size"]) if conv else dict(name="efficientnet"),
     text=text,
     width=width,
     heads=width // 32,

@@ -19,5 +19,7 @@ class UsageError(UserError):
 def suggest(word: str, known: Iterable[str]) -> str:
   """The end of a message about an unknown word: the one that was probably meant, or all."""
   words = sorted(known)
+  if not words:
+    return "there are none."
   close = difflib.get_close_matches(word, words, n=1)
   return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(words)}"

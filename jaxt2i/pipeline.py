@@ -31,7 +31,7 @@ from jaxt2i.sampling import Conditions, SamplingOptions, image_key, sample
 from jaxt2i.state import of_model
 from jaxt2i.text import TEXT_FILE, TextProcessor
 from jaxt2i.text import load as load_text
-from jaxt2i.types import Variables
+from jaxt2i.types import FROZEN, Variables
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +238,7 @@ def _assemble(workdir: Path, config: Mapping[str, Any]) -> Pipeline:
   text_processor = load_text(workdir / TEXT_FILE)
   return Pipeline(
     tokenizer=model,
-    tokenizer_variables=collections["frozen"],
+    tokenizer_variables=collections[FROZEN],
     attribution=config["attribution"],
     prior=modules.prior(config["model"], model, image_size, text_processor.vocab_size),
     prior_variables={"params": params},

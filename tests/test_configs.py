@@ -181,9 +181,15 @@ def test_config_is_data_and_survives_json(name, tmp_path):
   assert config_of(tmp_path)["task"] == {"vqvae": "tokenizer"}.get(kind, kind)
 
 
-@pytest.mark.parametrize("name", ["vqvae", "prior"])
-def test_defaults_are_the_first_words(name):
-  words = {"vqvae": "fsq,conv,f8,openmoji,full", "prior": "autoregressive,openmoji,full"}[name]
+@pytest.mark.parametrize(
+  ("name", "words"),
+  [
+    ("vqvae", "fsq,conv,f8,openmoji,full"),
+    ("prior", "autoregressive,transformer,openmoji,full"),
+    ("dual_encoder", "conv,transformer,openmoji,full"),
+  ],
+)
+def test_defaults_are_the_first_words(name, words):
   assert config(name) == config(f"{name}:{words}")
   assert config(name) == config(f"{name}:{','.join(reversed(words.split(',')))}")
   assert config(f"{name}:tiny") == config(f"{name}:tiny,openmoji")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import dual_encoder
-from jaxt2i import matcher, modules, weights
+from jaxt2i import matcher, modules, pretrained, weights
 from jaxt2i.checkpoints import read_arrays
 from jaxt2i.errors import UsageError
 from jaxt2i.models.dual_encoder import PretrainedImageEncoder
@@ -37,12 +37,13 @@ def test_features_are_those_of_the_network_over_the_image():
   np.testing.assert_allclose(actual[:, 0, 0], np.concatenate(expected, axis=1), atol=1e-3)
 
 
-def test_the_network_is_not_trained_and_stays_with_the_run(run, tmp_path):
+def test_the_network_is_not_trained_and_stays_with_the_run(run, tmp_path, monkeypatch):
   _, arrays = read_arrays(run, ("collections", "ema_params", "params"))
   frozen = arrays["collections"]["frozen"]["image_encoder"]["efficientnet"]
   jax.tree.map(np.testing.assert_array_equal, frozen, features())
   assert "image_encoder" not in arrays["params"]
   assert arrays["params"]["image_projection"]["kernel"].shape[0] == 1752
+  monkeypatch.setattr(pretrained, "efficientnet_lite0", None)  # the package is not needed again
   weights.export(run, tmp_path / "exported")
   images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
   points = [matcher.load(folder).images(images) for folder in (run, tmp_path / "exported")]
@@ -56,5 +57,5 @@ def test_images_that_are_too_small_are_refused():
   with pytest.raises(UsageError, match=r"image_size is 24: must be at least 32 for config\.model"):
     modules.dual_encoder(section, 24, 11)
   section["network"] = {"name": "efficientnet", "blocks": 1}
-  with pytest.raises(UsageError, match=r"config\.model\.network\.blocks is not an option"):
+  with pytest.raises(UsageError, match=r"network\.blocks is not an option; there are none"):
     modules.dual_encoder(section, 64, 11)

@@ -22,11 +22,10 @@ from jaxt2i.experiment.parts import (
   splits,
 )
 from jaxt2i.matcher import Matcher
-from jaxt2i.models.dual_encoder import FROZEN
 from jaxt2i.state import TrainState
 from jaxt2i.tasks.dual_encoder import DualEncoderTask
 from jaxt2i.train import Evaluator
-from jaxt2i.types import Batch, Key, Variables
+from jaxt2i.types import FROZEN, Batch, Key, Variables
 
 
 class DualEncoderExperiment:

@@ -35,7 +35,7 @@ from jaxt2i.pipeline import Pipeline
 from jaxt2i.state import TrainState, of_model
 from jaxt2i.tokenized import Tokenized, Views
 from jaxt2i.train import Evaluator
-from jaxt2i.types import Batch, Key, Variables
+from jaxt2i.types import FROZEN, Batch, Key, Variables
 from jaxt2i.word_vectors import WordVectors, into_encoder
 
 logger = logging.getLogger(__name__)
@@ -86,13 +86,13 @@ class PriorExperiment:
       variables = {**variables, "params": {**params, "text_encoder": encoder}}
     averages, collections = weights.read(self._tokenizer_workdir)
     tokenizer = {"params": averages, **of_model(collections)}
-    return {**variables, "frozen": jax.tree.map(jnp.asarray, tokenizer)}
+    return {**variables, FROZEN: jax.tree.map(jnp.asarray, tokenizer)}
 
   def pipeline(self, state: TrainState) -> Pipeline:
     """The road with the weights of a state."""
     return Pipeline(
       tokenizer=self.tokenizer,
-      tokenizer_variables=state.collections["frozen"],
+      tokenizer_variables=state.collections[FROZEN],
       attribution=self._train.attribution,
       prior=self.task.model,
       prior_variables={"params": state.ema_params},

@@ -15,11 +15,10 @@ from jaxtyping import Float, UInt8
 from jaxt2i.models.efficientnet import EfficientNetLite0
 from jaxt2i.models.perceptual import look
 from jaxt2i.models.vqvae import to_float
-from jaxt2i.types import Array, Text
+from jaxt2i.types import FROZEN, Array, Text
 
 START_SCALE = 1 / 0.07  # as CLIP starts
 MAX_SCALE = 100.0  # beyond, CLIP's training became unstable (§2.5)
-FROZEN = "frozen"  # collection: what is not trained here
 _STAGES = (2, 4, 6)  # of EfficientNet, the last of strides 8, 16 and 32
 
 
