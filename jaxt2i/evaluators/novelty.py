@@ -55,13 +55,14 @@ class Novelty:
       return values
     real = np.stack([record.image for record in records])
     texts = self.judge.texts(captions)
+    answers = [record.captions for record in records]
     seen = {
       "r_precision": drawn,
       "r_precision_reconstructed": pipeline.decode(pipeline.encode(real)),
       "r_precision_real": real,
     }
     for name, images in seen.items():
-      values[name], chance = r_precision(self.judge.images(images), texts, captions)
+      values[name], chance = r_precision(self.judge.images(images), texts, answers)
     return {**values, "r_precision_chance": chance}
 
 

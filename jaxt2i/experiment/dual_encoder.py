@@ -17,6 +17,7 @@ from jaxt2i.experiment.parts import (
   Running,
   augmentation,
   captions,
+  fresh,
   identity,
   learnt_captions,
   splits,
@@ -48,7 +49,7 @@ class DualEncoderExperiment:
 
   def init(self, key: Key) -> Variables:
     """Fresh parameters, and those of a pretrained image encoder."""
-    variables = self.task.init(key, self.example())
+    variables = fresh(self.task, key, self.example())
     if FROZEN not in variables:
       return variables
     features = jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())

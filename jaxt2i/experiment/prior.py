@@ -26,6 +26,7 @@ from jaxt2i.experiment.parts import (
   Running,
   augmentation,
   captions,
+  fresh,
   identity,
   learnt_captions,
   prior_task,
@@ -79,7 +80,7 @@ class PriorExperiment:
 
   def init(self, key: Key) -> Variables:
     """Fresh parameters, words at given vectors, and the tokenizer, which rides in checkpoints."""
-    variables = self.task.init(key, self.example())
+    variables = fresh(self.task, key, self.example())
     if self._word_vectors:
       params = variables["params"]
       encoder = into_encoder(params["text_encoder"], self._word_vectors, self._text)

@@ -20,7 +20,7 @@ from jaxt2i.data.transforms import (
 from jaxt2i.errors import UsageError
 from jaxt2i.evaluators.pairs import Pairs
 from jaxt2i.evaluators.reconstruction import Reconstruction
-from jaxt2i.experiment.parts import EVAL_BATCH, Running, augmentation, identity, splits
+from jaxt2i.experiment.parts import EVAL_BATCH, Running, augmentation, fresh, identity, splits
 from jaxt2i.health import CollapseAlarm, entropy_cliff
 from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.state import FEATURES, TrainState
@@ -56,7 +56,7 @@ class TokenizerExperiment:
 
   def init(self, key: Key) -> Variables:
     """Fresh parameters, and the network of the perceptual loss where there is one."""
-    variables = self.task.init(key, self.example())
+    variables = fresh(self.task, key, self.example())
     if not self._perceptual:
       return variables
     features = jax.tree.map(jnp.asarray, pretrained.efficientnet_lite0())

@@ -4,6 +4,7 @@ Radford et al., arXiv 2103.00020, in small: learnt on the data set itself, from 
 features of networks that others have trained.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -69,18 +70,23 @@ class PretrainedImageEncoder(nn.Module):
   """What EfficientNet-Lite0 sees in images as a whole, coarse and fine; nothing is learnt in it.
 
   Features of three strides and the last ones of all, means over positions, each group brought to
-  mean 0 and variance 1. The network's parameters are the collection "frozen": random after `init`,
+  mean 0 and variance 1. The network's parameters are the collection "frozen": zeros after `init`,
   to be replaced by those of `jaxt2i.pretrained`.
   """
 
   @nn.compact
   def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B 1 1 F"]:
     """Of images in [-1, 1]."""
-    fresh = lambda: EfficientNetLite0().init(self.make_rng("params"), image)["params"]
-    found = look(self.variable(FROZEN, "efficientnet", fresh).value, image)
+    found = look(self.variable(FROZEN, "efficientnet", _zeros, image).value, image)
     groups = [jnp.mean(found.stages[i], axis=(1, 2)) for i in _STAGES] + [found.pooled]
     features = jnp.concatenate([jax.nn.standardize(x, axis=-1) for x in groups], axis=-1)
     return features[:, None, None]
+
+
+def _zeros(image: Float[Array, "B H W 3"]) -> Mapping[str, Any]:
+  """Parameters of the size of EfficientNet-Lite0's."""
+  init = lambda: EfficientNetLite0().init(jax.random.key(0), image)["params"]
+  return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(init))
 
 
 def _unit(x: Float[Array, "B D"]) -> Float[Array, "B D"]:

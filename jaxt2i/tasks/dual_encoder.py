@@ -29,8 +29,7 @@ class DualEncoderTask:
 
   def init(self, key: Key, batch: Batch) -> Variables:
     """Fresh parameters."""
-    init = jax.jit(self.model.init)  # what a network sees before its weights are there is not run
-    return init(key, jnp.asarray(batch["image"]), jnp.asarray(batch["text"]))
+    return self.model.init(key, jnp.asarray(batch["image"]), jnp.asarray(batch["text"]))
 
   def loss(self, variables: Variables, batch: Batch, key: Key, *, train: bool) -> LossOutput:
     """Cross-entropy of finding the other half within the batch, the mean of both ways, in nats."""

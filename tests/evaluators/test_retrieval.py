@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxt2i.errors import UserError
-from jaxt2i.evaluators.retrieval import r_precision, recall_at
+from jaxt2i.evaluators.retrieval import r_precision, recall_at, right_answers
 
 
 def unit(x):
@@ -14,18 +14,24 @@ def unit(x):
 def test_recall_at_k_by_hand():
   answers = np.eye(4, dtype=np.float32)
   queries = unit(np.array([[9, 1, 0, 0], [5, 4, 1, 0], [0, 5, 4, 6], [0, 0, 0, 1.0]]))
-  captions = ["a", "b", "c", "d"]
-  assert recall_at(queries, answers, captions, 1) == 0.5  # 0 and 3
-  assert recall_at(queries, answers, captions, 2) == 0.75  # 1 comes second
-  assert recall_at(queries, answers, captions, 3) == 1.0
-  # Of the same caption each is as right as the other.
-  assert recall_at(queries, answers, ["a", "a", "c", "d"], 1) == 0.75
+  similarity, right = queries @ answers.T, np.eye(4, dtype=bool)
+  assert recall_at(similarity, right, 1) == 0.5  # 0 and 3
+  assert recall_at(similarity, right, 2) == 0.75  # 1 comes second
+  assert recall_at(similarity, right, 3) == 1.0
+  right[1, 0] = True
+  assert recall_at(similarity, right, 1) == 0.75
+
+
+def test_whatever_an_image_is_called_is_right_for_it():
+  captions = [("a", "b"), ("b",), ("b", "c", "a"), ("c",)]
+  expected = [[1, 1, 1, 0], [0, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 1]]  # of "a", "b", "b", "c"
+  np.testing.assert_array_equal(right_answers(captions), expected)
 
 
 def test_a_perfect_and_a_random_match():
   rng = np.random.default_rng(0)
   points = unit(rng.normal(size=(400, 64)))
-  captions = [str(i) for i in range(400)]
+  captions = [(str(i),) for i in range(400)]
   assert r_precision(points, points, captions) == (1.0, 0.01)
   other = unit(rng.normal(size=(400, 64)))
   found, _ = r_precision(points, other, captions)
@@ -35,28 +41,38 @@ def test_a_perfect_and_a_random_match():
 def test_a_matcher_that_swaps_captions_is_always_wrong():
   points = np.eye(4, dtype=np.float32)
   swapped = points[[1, 0, 3, 2]]
-  assert r_precision(points, swapped, list("abcd")) == (0.0, 0.25)
+  assert r_precision(points, swapped, list(zip("abcd"))) == (0.0, 0.25)
 
 
 def test_same_captions_are_no_rivals():
   points = np.eye(3, dtype=np.float32)
   # The second and the third image have one caption; their texts are the same point.
   texts = points[[0, 1, 1]]
-  share, chance = r_precision(points, texts, ["a", "b", "b"])
+  share, chance = r_precision(points, texts, [("a",), ("b",), ("b",)])
   assert chance == 0.5
   assert share == pytest.approx(2 / 3)  # the third image lies at right angles to all captions
 
 
+def test_no_rival_is_another_caption_of_the_same_image():
+  points = np.eye(3, dtype=np.float32)
+  captions = [("a", "b", "x"), ("b",), ("c", "y")]
+  texts = np.array([[0.5, 0, 0], [1, 0, 0], [0, 0, 1]], np.float32)
+  share, chance = r_precision(points, texts, captions)
+  assert chance == 0.5  # the first image has one rival, and so many are taken for each
+  assert share == pytest.approx(2 / 3)  # all but the second image
+  assert r_precision(points, texts, [c[:1] for c in captions])[0] == pytest.approx(1 / 3)
+
+
 def test_all_captions_the_same_is_refused():
   with pytest.raises(UserError, match="needs two different ones"):
-    r_precision(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), ["a", "a"])
+    r_precision(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), [("a",), ("a",)])
 
 
 def test_the_seed_decides_on_the_rivals():
   rng = np.random.default_rng(1)
   points = unit(rng.normal(size=(300, 8)))
   noisy = unit(points + 0.6 * unit(rng.normal(size=(300, 8))))
-  captions = [str(i) for i in range(300)]
+  captions = [(str(i),) for i in range(300)]
   assert r_precision(points, noisy, captions) == r_precision(points, noisy, captions)
   found = {r_precision(points, noisy, captions, seed=seed)[0] for seed in range(5)}
   assert len(found) > 1
