@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxt2i.data.records import Source
+from jaxt2i.evaluators.pairwise import squared_distances
 from jaxt2i.evaluators.recall import spread
 from jaxt2i.evaluators.retrieval import r_precision
 from jaxt2i.matcher import Matcher
@@ -76,9 +77,8 @@ def nearest(images: UInt8[np.ndarray, "n H W 3"], source: Source) -> Float[np.nd
   for start in range(0, len(source), _AT_ONCE):  # all pixels may not fit into memory
     end = min(start + _AT_ONCE, len(source))
     y = _rows(np.stack([source[i].image for i in range(start, end)]))
-    squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
-    best = np.minimum(best, (squares - 2 * x @ y.T).min(axis=1))
-  return np.maximum(best, 0) / x.shape[1]
+    best = np.minimum(best, squared_distances(x, y).min(axis=1))
+  return best / x.shape[1]
 
 
 def _rows(images: UInt8[np.ndarray, "n H W 3"]) -> Float[np.ndarray, "n D"]:

@@ -1,0 +1,98 @@
+"""Kernel distances: against sums written out, without bias, at any block and any weights."""
+
+import numpy as np
+import pytest
+
+from jaxt2i.evaluators import bootstrap, kernel
+from jaxt2i.evaluators.kernel import gaussian, mmd2, polynomial
+
+
+def features(seed, n, size=6, shift=0.0):
+  return np.random.default_rng(seed).normal(shift, 1, (n, size)).astype(np.float32)
+
+
+def ones(*counts):
+  return tuple(np.ones((count, 1)) for count in counts)
+
+
+def reference(real, fake, k):
+  """Gretton et al. 2012, eq. 3, pair by pair."""
+  n, m = len(real), len(fake)
+  x, y = real.astype(np.float64), fake.astype(np.float64)
+  within = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+  within += sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+  return within - 2 * sum(k(a, b) for a in x for b in y) / (n * m)
+
+
+@pytest.mark.parametrize(
+  ("function", "formula"),
+  [
+    (polynomial, lambda a, b: (np.dot(a, b) / len(a) + 1) ** 3),
+    (gaussian, lambda a, b: np.exp(-(np.linalg.norm(a - b) ** 2) / 200)),
+  ],
+)
+def test_equals_the_sum_over_pairs(function, formula, monkeypatch):
+  real, fake = features(0, 23), features(1, 31, shift=0.5)
+  monkeypatch.setattr(kernel, "_AT_ONCE", 7)
+  (found,) = mmd2(real, fake, function, ones(23, 31))
+  assert found == pytest.approx(reference(real, fake, formula), rel=1e-9)
+
+
+def test_weights_are_repetitions_but_no_image_meets_itself():
+  real, fake = features(0, 5), features(1, 4)
+  weights = np.array([[2.0], [0], [1], [1], [1]]), np.ones((4, 1))
+  (found,) = mmd2(real, fake, polynomial, weights)
+  x, y = (features.astype(np.float64) for features in (real, fake))
+  w, v = (each[:, 0] for each in weights)
+  pairs = np.outer(w, w) * (1 - np.eye(5))
+  expected = np.sum(pairs * polynomial(x, x)) / pairs.sum()
+  others = 1 - np.eye(4)
+  expected += np.sum(others * polynomial(y, y)) / others.sum()
+  expected -= 2 * np.sum(np.outer(w, v) * polynomial(x, y)) / 20
+  assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("function", [polynomial, gaussian])
+def test_is_unbiased_at_few_images(function):
+  # Two sets of one distribution: the mean over many draws is 0, however few images.
+  found = [
+    mmd2(features(2 * i, 8), features(2 * i + 1, 12), function, ones(8, 12))[0] for i in range(400)
+  ]
+  assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
+  assert np.mean(np.array(found) < 0) > 0.2
+  apart = [
+    mmd2(features(2 * i, 8), features(2 * i + 1, 12, shift=1.0), function, ones(8, 12))[0]
+    for i in range(400)
+  ]
+  # The mean at 8 and 12 images is that at 400 and 400.
+  (many,) = mmd2(features(0, 1500), features(1, 1500, shift=1.0), function, ones(1500, 1500))
+  assert np.mean(apart) == pytest.approx(many, abs=4 * np.std(apart) / np.sqrt(len(apart)))
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+  truth = mmd2(features(0, 3000), features(1, 3000, shift=1.0), polynomial, ones(3000, 3000))[0]
+  held = []
+  for i in range(150):
+    real, fake = features(10 + 2 * i, 60), features(11 + 2 * i, 60, shift=1.0)
+    weights = bootstrap.weights(60, 2 * i), bootstrap.weights(60, 2 * i + 1)
+    low, high = bootstrap.interval(mmd2(real, fake, polynomial, weights))
+    held.append(low <= truth <= high)
+  assert 0.88 <= np.mean(held) <= 0.99
+
+
+def test_resamples_are_of_as_many_images_and_the_first_is_the_sample():
+  weights = bootstrap.weights(40, seed=3)
+  assert weights.shape == (40, 1 + bootstrap.RESAMPLES)
+  np.testing.assert_array_equal(weights.sum(axis=0), 40)
+  np.testing.assert_array_equal(weights[:, 0], 1)
+  np.testing.assert_array_equal(weights, bootstrap.weights(40, seed=3))
+  assert not np.array_equal(weights, bootstrap.weights(40, seed=4))
+  # A resample leaves (1 − 1/n)^n of the images out.
+  assert np.mean(weights[:, 1:] == 0) == pytest.approx((1 - 1 / 40) ** 40, abs=0.01)
+
+
+def test_the_interval_lies_about_the_value():
+  values = np.array([5.0, *np.random.default_rng(0).normal(8, 2, 4000)])
+  low, high = bootstrap.interval(values)
+  assert (low + high) / 2 == pytest.approx(5)
+  assert high - low == pytest.approx(2 * 1.96 * 2, rel=0.05)
