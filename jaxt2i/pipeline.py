@@ -103,6 +103,7 @@ class Pipeline:
     n: int = 1,
     seed: int = 0,
     negative_prompt: str = "",
+    indices: Integer[np.ndarray, "P n"] | None = None,
     given: Integer[np.ndarray, "P h w"] | None = None,
     **options: Any,
   ) -> Drawings:
@@ -113,6 +114,7 @@ class Pipeline:
       n: pictures a prompt.
       seed: picture i of a prompt depends on (weights, prompt, seed, i, options) and nothing else.
       negative_prompt: what guidance leads away from, instead of from no caption.
+      indices: which of the pictures of each prompt; the first n otherwise.
       given: for each prompt tokens that stay as they are; −1 where one is to be drawn.
       **options: fields of `SamplingOptions`.
 
@@ -122,7 +124,7 @@ class Pipeline:
     if isinstance(prompts, str):
       raise UsageError(f"prompts is the string {prompts!r}: must be a list, [{prompts!r}].")
     mix = np.ones((1, len(prompts)), np.float32)
-    return self._draw([list(prompts)], mix, n, seed, negative_prompt, given, options)
+    return self._draw([list(prompts)], mix, n, seed, negative_prompt, indices, given, options)
 
   def between(
     self, first: str, second: str, *, count: int, seed: int = 0, **options: Any
@@ -137,7 +139,7 @@ class Pipeline:
       raise UsageError(f"count is {count}: must be a whole number of 2 or more.")
     share = np.linspace(0, 1, count, dtype=np.float32)
     prompts = [[first] * count, [second] * count]
-    drawn = self._draw(prompts, np.stack([1 - share, share]), 1, seed, "", None, options)
+    drawn = self._draw(prompts, np.stack([1 - share, share]), 1, seed, "", None, None, options)
     nearer = tuple(second if part > 0.5 else first for part in share)
     return dataclasses.replace(drawn, prompts=nearer)
 
@@ -148,6 +150,7 @@ class Pipeline:
     n: int,
     seed: int,
     negative_prompt: str,
+    indices: np.ndarray | None,
     given: np.ndarray | None,
     options: Mapping[str, Any],
   ) -> Drawings:
@@ -171,7 +174,7 @@ class Pipeline:
     text = np.stack([self.text_processor(part) for part in prompts])  # [J, P, T]
     negative = self.text_processor([negative_prompt] * count)
     rows = [np.moveaxis(text, 0, 1), mix.T, negative, fixed]  # P first: they are cut into chunks
-    indices = np.tile(np.arange(n, dtype=np.int32), count)
+    indices = _indices(indices, count, n).reshape(-1)
     run = partial(_draw, self.prior, self.prior_variables, sampling, np.uint32(seed))
     tokens = in_chunks(run, DRAW_CHUNK, indices, *(np.repeat(row, n, axis=0) for row in rows))
     images = self.decode(tokens)
@@ -204,6 +207,22 @@ class Pipeline:
         f"{size - 1}."
       )
     return given.astype(np.int32)
+
+
+def _indices(asked: np.ndarray | None, count: int, n: int) -> Int32[np.ndarray, "P n"]:
+  """`asked`, or the first n of each; UsageError unless it is such an array of numbers from 0."""
+  if asked is None:
+    return np.tile(np.arange(n, dtype=np.int32), (count, 1))
+  if not np.issubdtype(asked.dtype, np.integer) or asked.shape != (count, n):
+    raise UsageError(
+      f"indices are {asked.dtype} {list(asked.shape)}: must be int32 {[count, n]}, those of n "
+      "pictures a prompt."
+    )
+  if asked.size and not 0 <= asked.min() <= asked.max() < 2**31:
+    raise UsageError(
+      f"indices are from {asked.min()} to {asked.max()}: must be from 0 to {2**31 - 1}."
+    )
+  return asked.astype(np.int32)
 
 
 def load(workdir: str | Path | None = None) -> Pipeline:

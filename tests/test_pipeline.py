@@ -119,6 +119,21 @@ def test_a_picture_is_the_same_in_any_company(prior_pipeline):
   assert len(pictures) == DRAW_CHUNK + 3  # and each has a key of its own
 
 
+def test_pictures_are_chosen_by_their_indices(prior_pipeline):
+  prompts = ["red circle", "green"]
+  all_of_them = prior_pipeline(prompts, n=4, seed=3)
+  chosen = prior_pipeline(prompts, n=2, seed=3, indices=np.array([[3, 1], [0, 3]]))
+  np.testing.assert_array_equal(chosen.indices, [[3, 1], [0, 3]])
+  expected = np.take_along_axis(all_of_them.tokens, chosen.indices[..., None, None], axis=1)
+  np.testing.assert_array_equal(chosen.tokens, expected)
+  for wrong, message in (
+    (np.zeros((2, 1), int), r"indices are int64 \[2, 1\]: must be int32 \[2, 2\]"),
+    (np.array([[0, -1], [0, 1]]), r"indices are from -1 to 1: must be from 0 to"),
+  ):
+    with pytest.raises(UsageError, match=message):
+      prior_pipeline(prompts, n=2, indices=wrong)
+
+
 def test_a_guided_picture_is_the_same_in_any_company(prior_pipeline):
   # Guidance doubles the batch: rows with and without the caption must not mix.
   options = {"seed": 1, "guidance_scale": 3.0}
@@ -232,10 +247,13 @@ def test_numbers_out_of_range_are_refused(prior_pipeline, arguments):
 def test_arguments_of_other_types_are_refused(prior_run):
   # In a process without the checks of annotations that tests have: as a user would meet it.
   code = f"""
+import numpy as np
 import jaxt2i
 from jaxt2i.errors import UsageError
 pipe = jaxt2i.load({str(prior_run)!r})
-for prompt, options in (("red", {{"seed": 1.5}}), ("red", {{"n": 1.5}}), (3, {{}})):
+halves = {{"indices": np.full((1, 1), 0.5)}}
+wrong = (("red", {{"seed": 1.5}}), ("red", {{"n": 1.5}}), (3, {{}}), ("red", halves))
+for prompt, options in wrong:
   try:
     pipe([prompt], **options)
   except UsageError as error:
@@ -246,6 +264,7 @@ for prompt, options in (("red", {{"seed": 1.5}}), ("red", {{"n": 1.5}}), (3, {{}
     "seed is 1.5: must be a whole number from 0 to 4294967295.",
     "n is 1.5: must be a whole number of 1 or more.",
     "a prompt is 3: must be a string.",
+    "indices are float64 [1, 1]: must be int32 [1, 1], those of n pictures a prompt.",
   ]
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from jaxt2i.cli import drawing
 from jaxt2i.errors import UsageError, UserError
 
+INTERVAL = "_95"  # ends the name of a value's interval
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `jaxt2i evaluate`."""
@@ -32,9 +34,8 @@ def run(args: argparse.Namespace) -> int:
   results = evaluate(Path(args.workdir), args.split, args.n, options, judge)
   width = max(len(name) for name in results)
   for name, value in results.items():
-    print(
-      f"{name:<{width}}  {value:.4g}" if isinstance(value, float) else f"{name:<{width}}  {value}"
-    )
+    if not name.endswith(INTERVAL):  # which stands beside its value
+      print(f"{name:<{width}}  {_shown(value)}{_bounds(results.get(name + INTERVAL))}")
   path = Path(args.workdir) / "eval" / f"{args.split}.json"
   try:
     path.parent.mkdir(exist_ok=True)
@@ -43,3 +44,11 @@ def run(args: argparse.Namespace) -> int:
     raise UserError(f"cannot write {path} ({error.strerror}): free the path.") from error
   print(f"written to {path}")
   return 0
+
+
+def _shown(value: object) -> str:
+  return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _bounds(interval: tuple[float, float] | None) -> str:
+  return "" if interval is None else f"  ({interval[0]:.4g} to {interval[1]:.4g})"

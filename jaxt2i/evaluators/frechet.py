@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Float64
 
-from jaxt2i import pretrained
-from jaxt2i.models.perceptual import POOLED, SIDE
+from jaxt2i.evaluators import extractor
+from jaxt2i.models.perceptual import POOLED
 
 # Of blurred photos of 64 pixels, the distance of 256 images from themselves before is 8 % more than
 # that of 2,048 with the 112 features used here, with the network's last 1,280 it is 2.7 times as
@@ -22,20 +22,23 @@ LEAST_IMAGES = 256
 class Moments:
   """Sums over features, in float64; `a + b` is of the images of both."""
 
-  count: int
+  count: float
   total: Float64[np.ndarray, " D"]
   products: Float64[np.ndarray, "D D"]  # sum of x xᵀ
 
   @classmethod
   def empty(cls, size: int) -> "Moments":
     """Of no images, with D features."""
-    return cls(0, np.zeros(size), np.zeros((size, size)))
+    return cls(0.0, np.zeros(size), np.zeros((size, size)))
 
   @classmethod
-  def of(cls, features: Float[np.ndarray, "N D"]) -> "Moments":
-    """Of N images."""
+  def of(
+    cls, features: Float[np.ndarray, "N D"], weights: Float64[np.ndarray, " N"] | None = None
+  ) -> "Moments":
+    """Of N images, or of each so many times as the weights say."""
     x = np.asarray(features, np.float64)
-    return cls(len(x), x.sum(axis=0), x.T @ x)
+    w = np.ones(len(x)) if weights is None else weights
+    return cls(float(w.sum()), w @ x, (x * w[:, None]).T @ x)
 
   def __add__(self, other: "Moments") -> "Moments":
     return Moments(
@@ -70,7 +73,6 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 def protocol(count: int) -> str:
   """What must be said beside an rFD."""
   return (
-    f"EfficientNet-Lite0 (ImageNet, sha256 {pretrained.SHA256[:12]}), mean of {POOLED} features "
-    f"of stride 16; images under {SIDE} pixels enlarged to that, bilinear; {count} 8-bit "
-    "reconstructions against the same images of the same split"
+    f"{extractor.NAME}, mean of {POOLED} features of stride 16; {extractor.ENLARGED}; "
+    f"{count} 8-bit reconstructions against the same images of the same split"
   )

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxt2i.data.records import Record, Source
+from jaxt2i.data.records import Source
+from jaxt2i.evaluators.drawn import spread
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.sampling import SamplingOptions
 
@@ -26,7 +27,7 @@ class Recall:
 
   def __call__(self, pipeline: Pipeline) -> dict[str, float]:
     """Draws and compares."""
-    records = spread(self.source, self.n)
+    records = [self.source[i] for i in spread(len(self.source), self.n)]
     real = np.stack([record.image for record in records])
     drawings = pipeline(
       [record.captions[0] for record in records],
@@ -39,12 +40,6 @@ class Recall:
       "ceiling": own_is_nearest(reconstructed, real),
       "chance": 1 / len(records),
     }
-
-
-def spread(source: Source, n: int) -> list[Record]:
-  """The records of n images at equal steps from the first to the last, or of all."""
-  indices = np.linspace(0, len(source) - 1, min(n, len(source))).astype(int)
-  return [source[int(i)] for i in indices]
 
 
 def own_is_nearest(a: UInt8[np.ndarray, "n H W 3"], b: UInt8[np.ndarray, "n H W 3"]) -> float:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from jaxt2i.data.records import Source
 from jaxt2i.errors import UserError
+from jaxt2i.evaluators.drawn import Piece
 from jaxt2i.matcher import Matcher
 
 CANDIDATES = 100  # captions that an image's own is ranked among
@@ -44,6 +45,42 @@ class Retrieval:
       for k in (1, 5):
         values[f"{name}_r{k}"] = recall_at(similarity, matches, k)
     return values
+
+
+class RPrecision:
+  """A `Score`: share of drawings that a judge ranks right, see `r_precision`, and what it means.
+
+  Beside it chance, the same share of the real images and of their reconstructions, which is the
+  most that drawings made of such tokens can be expected to reach.
+  """
+
+  def __init__(self, judge: Matcher):
+    self._judge = judge
+    self._captions: list[Sequence[str]] = []
+    self._texts: list[np.ndarray] = []
+    self._images: dict[str, list[np.ndarray]] = {
+      "r_precision": [],
+      "r_precision_reconstructed": [],
+      "r_precision_real": [],
+    }
+
+  def add(self, piece: Piece) -> None:
+    """Turns a piece into points."""
+    self._captions += [record.captions for record in piece.records]
+    self._texts.append(self._judge.texts(piece.captions))
+    sets = (piece.drawn, piece.reconstructed, piece.real)
+    for points, images in zip(self._images.values(), sets, strict=True):
+      points.append(self._judge.images(images))
+
+  def values(self) -> dict[str, float]:
+    """Of all pieces."""
+    texts = np.concatenate(self._texts)
+    found = {
+      name: r_precision(np.concatenate(points), texts, self._captions)
+      for name, points in self._images.items()
+    }
+    chance = found["r_precision"][1]
+    return {name: share for name, (share, _) in found.items()} | {"r_precision_chance": chance}
 
 
 def recall_at(

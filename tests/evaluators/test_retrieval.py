@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from jaxt2i.errors import UserError
-from jaxt2i.evaluators.retrieval import r_precision, recall_at, right_answers
+from jaxt2i.evaluators import drawn
+from jaxt2i.evaluators.drawn import Drawing
+from jaxt2i.evaluators.retrieval import RPrecision, r_precision, recall_at, right_answers
+from jaxt2i.matcher import Matcher
+from tests.planted import OPTIONS, Planted
+from tests.sources import Pictures, pictures
 
 
 def unit(x):
@@ -76,3 +81,48 @@ def test_the_seed_decides_on_the_rivals():
   assert r_precision(points, noisy, captions) == r_precision(points, noisy, captions)
   found = {r_precision(points, noisy, captions, seed=seed)[0] for seed in range(5)}
   assert len(found) > 1
+
+
+# --- drawings ---
+
+TEST = Pictures(pictures(40, 2))
+
+
+class Judge(Matcher):
+  """Sees the first two rows of a picture; knows those of each picture of TEST."""
+
+  def __init__(self):
+    pass
+
+  def images(self, images):
+    points = images[:, :2].reshape(len(images), -1).astype(np.float32) - 127.5
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+  def texts(self, captions):
+    return self.images(np.stack([TEST.images[int(c.split()[1])] for c in captions]))
+
+
+def ranked(images):
+  """Of 20 captions of TEST; reconstructions are black."""
+  black = lambda real: np.zeros_like(real)
+  pipeline = Planted(lambda prompt, index: images[index], rebuild=black)
+  return Drawing(TEST, 20, OPTIONS)(pipeline, [RPrecision(Judge())])
+
+
+def test_a_judge_tells_how_many_drawings_fit_their_captions(monkeypatch):
+  monkeypatch.setattr(drawn, "PIECE", 7)
+  chosen = TEST.images[np.linspace(0, 39, 20).astype(int)]
+  assert ranked(chosen)["r_precision"] == 1
+  half = chosen.copy()
+  half[:10] = np.roll(half[:10], 1, axis=0)
+  found = ranked(half)
+  assert found["r_precision"] == 0.5
+  assert found["r_precision_real"] == 1
+  assert found["r_precision_reconstructed"] <= 0.1
+  assert found["r_precision_chance"] == 1 / 20
+
+
+def test_a_model_of_wrong_captions_is_caught():
+  chosen = TEST.images[np.linspace(0, 39, 20).astype(int)]
+  found = ranked(np.roll(chosen, 1, axis=0))
+  assert (found["r_precision"], found["r_precision_real"]) == (0, 1)
