@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from PIL import Image
 
 from jaxt2i import config as config_lib
 from jaxt2i import data, matcher, pipeline, pretrained
@@ -38,9 +39,25 @@ from jaxt2i.types import Variables
 logger = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What was measured.
+
+  Attributes:
+    values: by name; the split, its protocol and how many images it has come first, with what must
+      be said of that protocol. How pictures were drawn stands before what was measured on them.
+    sheets: pictures to look at, by name.
+    attribution: of the data, to be shown with the sheets.
+  """
+
+  values: Mapping[str, Any]
+  sheets: Mapping[str, Image.Image]
+  attribution: str
+
+
 def evaluate(
   workdir: Path, split: str, n: int, options: SamplingOptions, judge: Path | None = None
-) -> dict[str, Any]:
+) -> Report:
   """All that can be said of a run on one split.
 
   Args:
@@ -49,10 +66,6 @@ def evaluate(
     n: pictures that are drawn.
     options: how they are drawn.
     judge: workdir of a dual encoder of the same data, which ranks captions for the pictures.
-
-  Returns:
-    Values by name; the split, its protocol and how many images it has come first, with what must
-    be said of that protocol. How pictures were drawn stands before what was measured on them.
 
   Raises:
     UserError: no run, no whole checkpoint, no such split, or the data has changed since; a judge,
@@ -72,7 +85,7 @@ def evaluate(
   if source.note:
     results["note"] = source.note
   if config["task"] == "dual_encoder":
-    return results | Retrieval(source)(matcher.load(workdir))
+    return Report(results | Retrieval(source)(matcher.load(workdir)), {}, source.attribution)
   road = pipeline.load(workdir)
   features = _features(config)
   rows = lambda: eval_stream(source, image_row, batch_size=EVAL_BATCH)
@@ -82,21 +95,23 @@ def evaluate(
   if "rfd" in results:
     results["rfd_protocol"] = frechet.protocol(len(source))
   if road.prior is None:
-    return results
+    return Report(results, {}, source.attribution)
 
   results |= _likelihoods(road, config, {"train": train, split: source}, at_most=len(source))
   results |= dataclasses.asdict(options)  # the numbers below mean nothing without them
   shapes = config["data"]["name"] == "shapes"
   if not shapes:
     results |= Recall(train, n, options)(road)
-  scores: list[Score] = [Copies(train, data.load("val", **config["data"]))]
+  copies = Copies(train, data.load("val", **config["data"]), features)
+  scores: list[Score] = [copies]
   scores += [Attributes()] if shapes else []
   scores += [RPrecision(_judge(judge, config))] if judge is not None else []
   drawn = min(n, len(source))
   if features is not None and drawn >= LEAST_DRAWN:
     scores.append(Generation(features, train))
     results["generation_protocol"] = generation.protocol(drawn, split)
-  return results | Drawing(source, n, options)(road, scores)
+  results |= Drawing(source, n, options)(road, scores)
+  return Report(results, {"copies": copies.sheet()}, source.attribution)
 
 
 def _features(config: Mapping[str, Any]) -> Variables | None:

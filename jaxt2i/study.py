@@ -132,7 +132,7 @@ def _tokenizer_row(study: Study, name: str, seed: int, folder: Path) -> dict[str
   config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
   tokenizer = folder / "tokenizer"
   main.run(config, tokenizer)
-  measured = evaluate(tokenizer, "val", 2, SamplingOptions())
+  measured = evaluate(tokenizer, "val", 2, SamplingOptions()).values
   scores = {key: value for key, value in measured.items() if isinstance(value, float)}
   if study.prior is not None:
     main.run({**study.prior, "tokenizer": str(tokenizer), "seed": seed}, folder / "prior")
@@ -153,7 +153,8 @@ def _prior_row(study: Study, name: str, seed: int, folder: Path) -> dict[str, An
   plan = _plan(config, study.minutes, _identity(study, name, seed), folder / _PLAN)
   config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
   main.run(config, workdir)
-  measured = evaluate(workdir, "val", DRAWN, SamplingOptions(temperature=TEMPERATURE), judge)
+  options = SamplingOptions(temperature=TEMPERATURE)
+  measured = evaluate(workdir, "val", DRAWN, options, judge).values
   wanted = ("recall", "everything", "copy_rate")
   scores = {key: x for key, x in measured.items() if key in wanted or key.startswith("r_precision")}
   scores |= _prior_scores(workdir, plan["tokens"])

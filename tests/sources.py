@@ -10,6 +10,18 @@ def pictures(count: int, seed: int = 0, side: int = 8) -> np.ndarray:
   return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3)).astype(np.uint8)
 
 
+def scenes(count: int, seed: int) -> np.ndarray:
+  """Soft blobs of two colours at random places, uint8 [count, 32, 32, 3]."""
+  rng = np.random.default_rng(seed)
+  y, x = np.mgrid[:32, :32]
+  images = np.empty((count, 32, 32, 3))
+  for image in images:
+    cy, cx = rng.uniform(6, 26, 2)
+    blob = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / rng.uniform(20, 120))[..., None]
+    image[:] = blob * rng.uniform(0, 255, 3) + (1 - blob) * rng.uniform(0, 255, 3)
+  return images.astype(np.uint8)
+
+
 class Pictures:
   """Images with captions: "picture 3" for that of index 3, and one that all share."""
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from jaxt2i.cli import drawing
@@ -24,22 +25,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Prints a table and writes `<workdir>/eval/<split>.json`."""
+  """Prints a table, writes `<workdir>/eval/<split>.json` and sheets of pictures beside it."""
   if not 2 <= args.n <= 10_000:
     raise UsageError(f"--n is {args.n}: must be from 2 to 10000.")
   options = drawing.options(args)
   from jaxt2i.evaluation import evaluate
+  from jaxt2i.pictures import save_png
 
   judge = None if args.judge is None else Path(args.judge)
-  results = evaluate(Path(args.workdir), args.split, args.n, options, judge)
+  report = evaluate(Path(args.workdir), args.split, args.n, options, judge)
+  results = report.values
   width = max(len(name) for name in results)
   for name, value in results.items():
-    if not name.endswith(INTERVAL):  # which stands beside its value
+    # Intervals stand beside their values, tables in the file alone.
+    if not name.endswith(INTERVAL) and not isinstance(value, Mapping):
       print(f"{name:<{width}}  {_shown(value)}{_bounds(results.get(name + INTERVAL))}")
   path = Path(args.workdir) / "eval" / f"{args.split}.json"
   try:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")
+    for name, sheet in report.sheets.items():
+      save_png(sheet, path.with_name(f"{args.split}_{name}.png"), {"source": report.attribution})
   except OSError as error:
     raise UserError(f"cannot write {path} ({error.strerror}): free the path.") from error
   print(f"written to {path}")

@@ -1,17 +1,20 @@
 """Finding the caption of an image among others, and the image of a caption."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxt2i.data.records import Source
 from jaxt2i.errors import UserError
+from jaxt2i.evaluators import bootstrap
 from jaxt2i.evaluators.drawn import Piece
 from jaxt2i.matcher import Matcher
 
 CANDIDATES = 100  # captions that an image's own is ranked among
+_LEAST_CAPTIONS = 10  # of a word, to say something of it
 _AT_ONCE = 1024  # images
 
 
@@ -21,7 +24,7 @@ class Retrieval:
 
   `image_to_text_r1`, `_r5`, `text_to_image_r1`, `_r5`: share of queries with a right answer among
   the first 1 and 5 of all that the split has, where whatever is one of an image's captions is right
-  for it; `r_precision`: see the function, with its `chance`.
+  for it; `r_precision`: the share of `own_first`, with its `chance`.
   """
 
   source: Source
@@ -35,23 +38,19 @@ class Retrieval:
       captions += [record.captions for record in records]
       points.append(matcher.images(np.stack([record.image for record in records])))
     images, texts = np.concatenate(points), matcher.texts([each[0] for each in captions])
-    right = right_answers(captions)
-    precision, chance = r_precision(images, texts, captions)
-    values = {"r_precision": precision, "chance": chance}
-    for name, similarity, matches in (
-      ("image_to_text", images @ texts.T, right),
-      ("text_to_image", texts @ images.T, right.T),
-    ):
-      for k in (1, 5):
-        values[f"{name}_r{k}"] = recall_at(similarity, matches, k)
-    return values
+    hits, chance = own_first(images, texts, captions)
+    values = {"r_precision": float(np.mean(hits)), "chance": chance}
+    return values | recalls(images, texts, captions)
 
 
 class RPrecision:
-  """A `Score`: share of drawings that a judge ranks right, see `r_precision`, and what it means.
+  """A `Score`: does a judge find each drawing's caption, and a caption's drawing?
 
-  Beside it chance, the same share of the real images and of their reconstructions, which is the
-  most that drawings made of such tokens can be expected to reach.
+  `r_precision`: the share of `own_first`; beside it chance, and the same share of the real images
+  and of their reconstructions, which is the most that drawings made of such tokens can be expected
+  to reach. `…_95`: its interval over as many other captions. `…_by_length`: of captions of so many
+  words, `…_by_word`: of those with the word, each with their number.
+  `image_to_text_r1` and so on: as `Retrieval`, of drawings and their captions.
   """
 
   def __init__(self, judge: Matcher):
@@ -72,15 +71,61 @@ class RPrecision:
     for points, images in zip(self._images.values(), sets, strict=True):
       points.append(self._judge.images(images))
 
-  def values(self) -> dict[str, float]:
+  def values(self) -> dict[str, Any]:
     """Of all pieces."""
     texts = np.concatenate(self._texts)
-    found = {
-      name: r_precision(np.concatenate(points), texts, self._captions)
-      for name, points in self._images.items()
+    points = {name: np.concatenate(parts) for name, parts in self._images.items()}
+    found = {name: own_first(x, texts, self._captions) for name, x in points.items()}
+    hits, chance = found["r_precision"]
+    resampled = hits @ bootstrap.weights(len(hits), seed=0) / len(hits)
+    words = [set(each[0].lower().split()) for each in self._captions]
+    lengths = [{_length(each[0])} for each in self._captions]
+    return {
+      **{name: float(np.mean(right)) for name, (right, _) in found.items()},
+      "r_precision_95": bootstrap.interval(resampled),
+      "r_precision_chance": chance,
+      "r_precision_by_length": breakdown(hits, lengths),
+      "r_precision_by_word": breakdown(hits, words, least=_LEAST_CAPTIONS),
+      **recalls(points["r_precision"], texts, self._captions),
     }
-    chance = found["r_precision"][1]
-    return {name: share for name, (share, _) in found.items()} | {"r_precision_chance": chance}
+
+
+def recalls(
+  images: Float[np.ndarray, "n D"],
+  texts: Float[np.ndarray, "n D"],
+  captions: Sequence[Sequence[str]],
+) -> dict[str, float]:
+  """`recall_at` 1 and 5, both ways. Arguments as of `own_first`."""
+  right = right_answers(captions)
+  ways = {
+    "image_to_text": (images @ texts.T, right),
+    "text_to_image": (texts @ images.T, right.T),
+  }
+  return {f"{name}_r{k}": recall_at(*way, k) for name, way in ways.items() for k in (1, 5)}
+
+
+def breakdown(
+  hits: Bool[np.ndarray, " n"], groups: Sequence[Collection[str]], least: int = 1
+) -> dict[str, tuple[float, int]]:
+  """Share of hits and number of rows of each group that has enough, the best one first.
+
+  Args:
+    hits: of each row.
+    groups: that each row belongs to.
+    least: rows of a group.
+  """
+  rows: dict[str, list[bool]] = {}
+  for hit, names in zip(hits, groups, strict=True):
+    for name in names:
+      rows.setdefault(name, []).append(bool(hit))
+  shares = {name: (float(np.mean(x)), len(x)) for name, x in rows.items() if len(x) >= least}
+  return dict(sorted(shares.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])))
+
+
+def _length(caption: str) -> str:
+  """Words of a caption, five lengths together: "1–5"."""
+  start = (max(len(caption.split()), 1) - 1) // 5 * 5
+  return f"{start + 1}–{start + 5}"
 
 
 def recall_at(
@@ -91,18 +136,18 @@ def recall_at(
   return float(np.mean(np.take_along_axis(right, nearest, axis=1).any(axis=1)))
 
 
-def r_precision(
+def own_first(
   images: Float[np.ndarray, "n D"],
   texts: Float[np.ndarray, "n D"],
   captions: Sequence[Sequence[str]],
   *,
   seed: int = 0,
   candidates: int = CANDIDATES,
-) -> tuple[float, float]:
-  """Share of images nearer to their own caption than to 99 other ones (AttnGAN, arXiv 1711.10485).
+) -> tuple[Bool[np.ndarray, " n"], float]:
+  """Which images are nearer to their own caption than to 99 others; the share is R-precision.
 
-  The others are first captions of other images, drawn for each image, none of which is among its
-  own captions.
+  As in AttnGAN (arXiv 1711.10485, §4). The others are first captions of other images, drawn for
+  each image, none of which is among its own captions.
 
   Args:
     images, texts: points of length 1: of each image, and of its first caption.
@@ -111,7 +156,7 @@ def r_precision(
     candidates: captions that are ranked, the own one among them; fewer where there are no more.
 
   Returns:
-    The share, and the chance level.
+    Of each image, and the chance level.
 
   Raises:
     UserError: there is an image that all captions are right for.
@@ -120,8 +165,8 @@ def r_precision(
   similarity = images @ texts.T
   rng = np.random.default_rng(seed)
   # One row for each distinct caption: the same distractor twice would count twice.
-  distinct = list({each[0]: i for i, each in enumerate(captions)}.values())
-  rivals = [[j for j in distinct if not own[j]] for own in right]
+  distinct = np.array(list({each[0]: i for i, each in enumerate(captions)}.values()))
+  rivals = [distinct[~own[distinct]] for own in right]
   count = min(candidates - 1, *map(len, rivals))
   if count < 1:
     raise UserError("all captions are the same: R-precision needs two different ones or more.")
@@ -129,9 +174,16 @@ def r_precision(
   for i in range(len(images)):
     others = rng.choice(rivals[i], count, replace=False)
     hits.append(similarity[i, i] > similarity[i, others].max())
-  return float(np.mean(hits)), 1 / (count + 1)
+  return np.array(hits), 1 / (count + 1)
 
 
 def right_answers(captions: Sequence[Sequence[str]]) -> Bool[np.ndarray, "n n"]:
   """Whether the first caption of image j is among the captions of image i, for all [i, j]."""
-  return np.array([[other[0] in own for other in captions] for own in map(set, captions)])
+  images: dict[str, list[int]] = {}
+  for j, each in enumerate(captions):
+    images.setdefault(each[0], []).append(j)
+  right = np.zeros((len(captions), len(captions)), bool)
+  for i, own in enumerate(captions):
+    for caption in own:
+      right[i, images.get(caption, [])] = True
+  return right

@@ -5,6 +5,7 @@ import math
 import shutil
 
 import pytest
+from PIL import Image
 
 from jaxt2i import cli, pretrained
 from jaxt2i.evaluators import frechet, reconstruction
@@ -164,6 +165,9 @@ def test_sets_of_drawings_are_compared_with_real_ones(prior_run, copy, capsys):
   # It has hardly learnt: real training images are nearer.
   assert results["floor_kid"] < min(results["drawn_kid"], results["random_kid"])
   assert "12 pictures" in results["generation_protocol"]
+  assert set(results["copy_curve"]) == set(results["copy_curve_features"])
+  with Image.open(workdir / "eval" / "val_copies.png") as sheet:
+    assert sheet.width > 400
   low, high = results["drawn_kid_95"]
   shown = f"{results['drawn_kid']:.4g}  ({low:.4g} to {high:.4g})"
   assert any(

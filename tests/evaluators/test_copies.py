@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 
-from jaxt2i.evaluators.copies import Copies, nearest
+from jaxt2i.evaluators import copies
+from jaxt2i.evaluators.copies import Copies, Neighbours, pixels
 from jaxt2i.evaluators.drawn import Drawing
+from jaxt2i.pictures import MARGIN
+from tests.features import features
 from tests.planted import OPTIONS, Planted
-from tests.sources import Pictures, pictures
+from tests.sources import Pictures, pictures, scenes
+
+
+def nearest(images, source):
+  return Neighbours(source, pixels).of(images)[0]
+
 
 TRAIN, VAL, TEST = (Pictures(pictures(n, seed)) for n, seed in ((300, 0), (200, 1), (40, 2)))
 
@@ -43,3 +51,49 @@ def test_large_images_are_compared_at_64_pixels():
   np.testing.assert_allclose(
     nearest(large[:2], Pictures(large[2:])), nearest(small[:2], Pictures(small[2:]))
   )
+
+
+def test_which_image_is_nearest(monkeypatch):
+  monkeypatch.setattr(copies, "_AT_ONCE", 64)
+  for keep in (False, True):
+    neighbours = Neighbours(TRAIN, pixels, keep=keep)
+    for _ in range(2):
+      np.testing.assert_array_equal(neighbours.of(TRAIN.images[[5, 299, 64]])[1], [5, 299, 64])
+
+
+def test_the_curve_has_the_rate_and_ends_where_half_of_validation_is():
+  images = pictures(20, 3)
+  images[:7] = TRAIN.images[50:57]
+  found = measured(images)
+  curve = found["copy_curve"]
+  assert list(curve) == ["0.1", "1", "5", "10", "25", "50"]
+  assert curve["1"] == found["copy_rate"]
+  assert list(curve.values()) == sorted(curve.values())
+  assert curve["0.1"] >= 7 / 20
+
+
+def test_a_memoriser_that_hides_behind_a_shift_is_caught_by_features():
+  train, val, test = (Pictures(scenes(40, seed)) for seed in range(3))
+  # Moved by three pixels and a little darker: far away by pixels.
+  hidden = (np.roll(train.images, 3, axis=2) * 0.9).astype(np.uint8)
+  score = Copies(train, val, features())
+  draw = lambda prompt, index: hidden[index]
+  found = Drawing(test, 40, OPTIONS)(Planted(draw), [score])
+  honest = Drawing(test, 40, OPTIONS)(
+    Planted(lambda prompt, index: test.images[index]), [Copies(train, val, features())]
+  )
+  assert found["copy_rate_features"] > 0.5
+  assert honest["copy_rate_features"] < 0.2
+
+
+def test_the_sheet_shows_the_worst_beside_what_they_are_near_to():
+  images = pictures(20, 3)
+  images[4] = TRAIN.images[250]
+  score = Copies(TRAIN, VAL)
+  Drawing(TEST, 20, OPTIONS)(Planted(lambda prompt, index: images[index]), [score])
+  sheet = np.asarray(score.sheet())
+  # The first cell: the copy, enlarged twelve times, and its original.
+  first = sheet[MARGIN : MARGIN + 96, MARGIN : MARGIN + 96]
+  second = sheet[MARGIN : MARGIN + 96, 2 * MARGIN + 96 : 2 * MARGIN + 192]
+  np.testing.assert_array_equal(first[::12, ::12], images[4])
+  np.testing.assert_array_equal(second, first)

@@ -11,21 +11,9 @@ from jaxt2i.evaluators.frechet import LEAST_IMAGES
 from jaxt2i.evaluators.generation import LEAST_DRAWN, Generation, compare, protocol
 from tests.features import features
 from tests.planted import OPTIONS, Planted
-from tests.sources import Pictures
+from tests.sources import Pictures, scenes
 
 N = 24
-
-
-def scenes(count, seed):
-  """Soft blobs of two colours at random places, uint8 [count, 32, 32, 3]."""
-  rng = np.random.default_rng(seed)
-  y, x = np.mgrid[:32, :32]
-  images = np.empty((count, 32, 32, 3))
-  for image in images:
-    cy, cx = rng.uniform(6, 26, 2)
-    blob = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / rng.uniform(20, 120))[..., None]
-    image[:] = blob * rng.uniform(0, 255, 3) + (1 - blob) * rng.uniform(0, 255, 3)
-  return images.astype(np.uint8)
 
 
 TRAIN, TEST, OTHER = (scenes(N, seed) for seed in range(3))

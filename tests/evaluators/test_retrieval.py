@@ -6,10 +6,21 @@ import pytest
 from jaxt2i.errors import UserError
 from jaxt2i.evaluators import drawn
 from jaxt2i.evaluators.drawn import Drawing
-from jaxt2i.evaluators.retrieval import RPrecision, r_precision, recall_at, right_answers
+from jaxt2i.evaluators.retrieval import (
+  RPrecision,
+  breakdown,
+  own_first,
+  recall_at,
+  right_answers,
+)
 from jaxt2i.matcher import Matcher
 from tests.planted import OPTIONS, Planted
 from tests.sources import Pictures, pictures
+
+
+def r_precision(*args, **options):
+  hits, chance = own_first(*args, **options)
+  return float(np.mean(hits)), chance
 
 
 def unit(x):
@@ -83,6 +94,14 @@ def test_the_seed_decides_on_the_rivals():
   assert len(found) > 1
 
 
+def test_breakdown_by_hand():
+  hits = np.array([True, False, True, True])
+  groups = [{"a", "b"}, {"a"}, {"a"}, {"c"}]
+  expected = {"b": (1.0, 1), "c": (1.0, 1), "a": (2 / 3, 3)}
+  assert list(breakdown(hits, groups).items()) == list(expected.items())
+  assert breakdown(hits, groups, least=2) == {"a": (2 / 3, 3)}
+
+
 # --- drawings ---
 
 TEST = Pictures(pictures(40, 2))
@@ -120,6 +139,12 @@ def test_a_judge_tells_how_many_drawings_fit_their_captions(monkeypatch):
   assert found["r_precision_real"] == 1
   assert found["r_precision_reconstructed"] <= 0.1
   assert found["r_precision_chance"] == 1 / 20
+  low, high = found["r_precision_95"]
+  assert (low + high) / 2 == pytest.approx(0.5)
+  assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 20), rel=0.2)
+  assert found["r_precision_by_length"] == {"1–5": (0.5, 20)}
+  assert found["r_precision_by_word"] == {"picture": (0.5, 20)}
+  assert found["image_to_text_r1"] == found["text_to_image_r1"] == 0.5
 
 
 def test_a_model_of_wrong_captions_is_caught():
