@@ -22,7 +22,7 @@ from jaxt2i.evaluators.copies import Copies
 from jaxt2i.evaluators.drawn import Drawing, Score
 from jaxt2i.evaluators.generation import LEAST_DRAWN, Generation
 from jaxt2i.evaluators.likelihood import Likelihood
-from jaxt2i.evaluators.recall import Recall
+from jaxt2i.evaluators.recall import MOST_RECALLED, Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
 from jaxt2i.evaluators.retrieval import Retrieval, RPrecision
 from jaxt2i.experiment.parts import EVAL_BATCH, prior_task
@@ -74,12 +74,8 @@ def evaluate(
   config = config_lib.load(workdir)
   if judge is not None and config["task"] != "prior":
     raise UsageError(f"--judge is {str(judge)!r}: {workdir} draws nothing that it could judge.")
-  train = data.load("train", **config["data"])
-  if train.fingerprint != config["data_fingerprint"]:
-    raise UserError(
-      f"The data of {workdir} has changed since training (its fingerprint differs): restore it, "
-      "or train again."
-    )
+  judges = [] if judge is None else [RPrecision(_judge(judge, config))]
+  train = _training_data(workdir, config)
   source = data.load(split, **config["data"])
   results: dict[str, Any] = {"split": split, "protocol": source.protocol, "images": len(source)}
   if source.note:
@@ -101,17 +97,28 @@ def evaluate(
   results |= dataclasses.asdict(options)  # the numbers below mean nothing without them
   shapes = config["data"]["name"] == "shapes"
   if not shapes:
-    results |= Recall(train, n, options)(road)
+    results |= Recall(train, min(n, MOST_RECALLED), options)(road)
+  results["drawn"] = drawn = min(n, len(source))
   copies = Copies(train, data.load("val", **config["data"]), features)
-  scores: list[Score] = [copies]
-  scores += [Attributes()] if shapes else []
-  scores += [RPrecision(_judge(judge, config))] if judge is not None else []
-  drawn = min(n, len(source))
-  if features is not None and drawn >= LEAST_DRAWN:
-    scores.append(Generation(features, train))
+  scores: list[Score] = [copies, *judges, *([Attributes()] if shapes else [])]
+  if features is not None and min(drawn, len(train)) >= LEAST_DRAWN:
+    scores.append(Generation(features, None if split == "train" else train))
     results["generation_protocol"] = generation.protocol(drawn, split)
+  elif features is not None:
+    logger.info("distances of sets are left out: they want %d drawings or more", LEAST_DRAWN)
   results |= Drawing(source, n, options)(road, scores)
   return Report(results, {"copies": copies.sheet()}, source.attribution)
+
+
+def _training_data(workdir: Path, config: Mapping[str, Any]) -> Source:
+  """What the run has learnt from; UserError if it is not the same any more."""
+  train = data.load("train", **config["data"])
+  if train.fingerprint != config["data_fingerprint"]:
+    raise UserError(
+      f"The data of {workdir} has changed since training (its fingerprint differs): restore it, "
+      "or train again."
+    )
+  return train
 
 
 def _features(config: Mapping[str, Any]) -> Variables | None:

@@ -195,6 +195,7 @@ class Pipeline:
     expected = (count, *self.prior.grid)
     if given is None:
       return np.full(expected, -1, np.int32)
+    given = np.asarray(given)
     if not np.issubdtype(given.dtype, np.integer) or given.shape != expected:
       raise UsageError(
         f"given is {given.dtype} {list(given.shape)}: must be int32 {list(expected)}, a grid of "
@@ -213,6 +214,7 @@ def _indices(asked: np.ndarray | None, count: int, n: int) -> Int32[np.ndarray, 
   """`asked`, or the first n of each; UsageError unless it is such an array of numbers from 0."""
   if asked is None:
     return np.tile(np.arange(n, dtype=np.int32), (count, 1))
+  asked = np.asarray(asked)
   if not np.issubdtype(asked.dtype, np.integer) or asked.shape != (count, n):
     raise UsageError(
       f"indices are {asked.dtype} {list(asked.shape)}: must be int32 {[count, n]}, those of n "

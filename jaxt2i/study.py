@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 ROW, _PLAN = "row.json", "plan.json"
 _TIMED_STEPS = 7
+_MEASURING = 2  # raised whenever the same runs get other numbers
 DRAWN, TEMPERATURE = 100, 0.8  # pictures that a study of priors draws, and how
 
 
@@ -122,6 +123,7 @@ def _require_same(study: Study, out: Path) -> None:
 def _identity(study: Study, name: str, seed: int) -> str:
   """Short hash of all that decides a run's numbers."""
   what = [study.tokenizer, study.prior, study.judge, study.variants[name], seed, study.minutes]
+  what.append(_MEASURING)
   return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -156,7 +158,11 @@ def _prior_row(study: Study, name: str, seed: int, folder: Path) -> dict[str, An
   options = SamplingOptions(temperature=TEMPERATURE)
   measured = evaluate(workdir, "val", DRAWN, options, judge).values
   wanted = ("recall", "everything", "copy_rate")
-  scores = {key: x for key, x in measured.items() if key in wanted or key.startswith("r_precision")}
+  scores = {
+    key: x
+    for key, x in measured.items()
+    if key in wanted or (key.startswith("r_precision") and isinstance(x, float))
+  }
   scores |= _prior_scores(workdir, plan["tokens"])
   return {"variant": name, "seed": seed, **plan, **scores}
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 import jaxt2i
 from jaxt2i import cli, config, data, manifest, weights
-from jaxt2i.evaluators.recall import squared_distances
+from jaxt2i.evaluators.recall import pixel_distances
 
 PROMPTS = ("red heart", "rocket", "penguin", "pizza", "whale", "sailboat")
 
@@ -44,7 +44,7 @@ def test_draws_what_the_words_say(pipe):
   expected = np.stack([real[prompt] for prompt in PROMPTS])
   drawn = pipe(PROMPTS, n=2, seed=0, temperature=0.8).images
   for k in range(2):
-    nearest = np.argmin(squared_distances(drawn[:, k], expected), axis=1)
+    nearest = np.argmin(pixel_distances(drawn[:, k], expected), axis=1)
     np.testing.assert_array_equal(nearest, np.arange(len(PROMPTS)))
 
 

@@ -1,7 +1,7 @@
 """Pictures that a prior draws for the captions of a split, and all that is measured on them.
 
-They are drawn once and in pieces, each of which every score sees: no score holds pictures, so
-memory hardly grows with their number.
+They are drawn once and in pieces, each of which every score sees. Scores keep little of a picture:
+features, or a small copy.
 """
 
 import dataclasses

@@ -5,10 +5,8 @@ single odd images sway less: Naeem et al., arXiv 2002.09797, eqs. 4–5. Balls a
 their k-th nearest other image.
 """
 
-import dataclasses
-
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float, Float64
 
 from jaxt2i.evaluators.pairwise import squared_distances
 
@@ -16,50 +14,43 @@ NEIGHBOURS = 5  # k of density and coverage as in their paper; of precision and 
 _AT_ONCE = 1024  # rows of distances
 
 
-@dataclasses.dataclass(frozen=True)
-class Overlap:
-  """What the four figures are means of, an entry an image.
+def overlap(
+  real: Float[np.ndarray, "n D"],
+  fake: Float[np.ndarray, "m D"],
+  weights: tuple[Float64[np.ndarray, "n R"], Float64[np.ndarray, "m R"]],
+  k: int = NEIGHBOURS,
+) -> dict[str, Float64[np.ndarray, " R"]]:
+  """`precision`, `recall`, `density` and `coverage` for each column of weights of the images.
 
-  Attributes:
-    precise: whether a drawing lies in the ball of a real image.
-    recalled: whether a real image lies in the ball of a drawing.
-    dense: balls of real images that a drawing lies in, divided by k.
-    covered: whether a real image's ball holds a drawing.
+  precision: share of drawings in the ball of a real image; recall: of real images in the ball of
+  a drawing; density: balls of real images that a drawing lies in, divided by k; coverage: share of
+  real images whose ball holds a drawing. A ball of an image of weight 0 is none, but balls are
+  those of all images. Memory grows with n + m, not with n · m.
+
+  Args:
+    real, fake: features of two sets, more than k images each.
+    weights: of the images of either set, see `intervals.resamples`.
+    k: which nearest image balls reach to.
   """
-
-  precise: Bool[np.ndarray, " m"]
-  recalled: Bool[np.ndarray, " n"]
-  dense: Float64[np.ndarray, " m"]
-  covered: Bool[np.ndarray, " n"]
-
-  @classmethod
-  def of(
-    cls, real: Float[np.ndarray, "n D"], fake: Float[np.ndarray, "m D"], k: int = NEIGHBOURS
-  ) -> "Overlap":
-    """Of two sets of features, more than k images each; memory grows with n + m."""
-    of_real, of_fake = _reach(real, k), _reach(fake, k)
-    balls = np.zeros(len(fake))
-    recalled, covered = np.zeros((2, len(real)), bool)
-    for start in range(0, len(real), _AT_ONCE):
-      some = slice(start, start + _AT_ONCE)
-      distances = squared_distances(real[some], fake)
-      inside = distances < of_real[some, None]
-      balls += inside.sum(axis=0)
-      covered[some] = inside.any(axis=1)
-      recalled[some] = (distances < of_fake).any(axis=1)
-    return cls(balls > 0, recalled, balls / k, covered)
-
-  def values(
-    self, of_real: Float64[np.ndarray, "n R"], of_fake: Float64[np.ndarray, "m R"]
-  ) -> dict[str, Float64[np.ndarray, " R"]]:
-    """The figures for each column of weights of the images; balls stay those of all images."""
-    mean = lambda x, w: x @ w / w.sum(axis=0)
-    return {
-      "precision": mean(self.precise, of_fake),
-      "recall": mean(self.recalled, of_real),
-      "density": mean(self.dense, of_fake),
-      "coverage": mean(self.covered, of_real),
-    }
+  of_real, of_fake = weights
+  reach_real, reach_fake = _reach(real, k), _reach(fake, k)
+  balls = np.zeros_like(of_fake)  # of real images about each drawing
+  recalled = covered = np.zeros(of_real.shape[1])
+  for start in range(0, len(real), _AT_ONCE):
+    some = slice(start, start + _AT_ONCE)
+    distances = squared_distances(real[some], fake)
+    inside = (distances < reach_real[some, None]).astype(np.float64)
+    balls += inside.T @ of_real[some]
+    covered = covered + np.sum(of_real[some] * (inside @ of_fake > 0), axis=0)
+    found = (distances < reach_fake).astype(np.float64)
+    recalled = recalled + np.sum(of_real[some] * (found @ of_fake > 0), axis=0)
+  n, m = of_real.sum(axis=0), of_fake.sum(axis=0)
+  return {
+    "precision": np.sum(of_fake * (balls > 0), axis=0) / m,
+    "recall": recalled / n,
+    "density": np.sum(of_fake * balls, axis=0) / (k * m),
+    "coverage": covered / n,
+  }
 
 
 def _reach(x: np.ndarray, k: int) -> np.ndarray:

@@ -10,6 +10,8 @@ from jaxt2i.evaluators.drawn import spread
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.sampling import SamplingOptions
 
+MOST_RECALLED = 1000  # images, all of which are compared with all
+
 
 @dataclasses.dataclass(frozen=True)
 class Recall:
@@ -44,12 +46,12 @@ class Recall:
 
 def own_is_nearest(a: UInt8[np.ndarray, "n H W 3"], b: UInt8[np.ndarray, "n H W 3"]) -> float:
   """Share of rows i whose a[i] is nearer to b[i] than to every other b[j]."""
-  distances = squared_distances(a, b)
+  distances = pixel_distances(a, b)
   others = distances + np.diag(np.full(len(a), np.inf))
   return float(np.mean(np.diag(distances) < others.min(axis=1)))
 
 
-def squared_distances(
+def pixel_distances(
   a: UInt8[np.ndarray, "n H W 3"], b: UInt8[np.ndarray, "m H W 3"]
 ) -> Float[np.ndarray, "n m"]:
   """Mean squared distance of pixels in [0, 1], of every pair."""

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxt2i.data.records import Source
+from jaxt2i.data.splits import same_words
 from jaxt2i.errors import UserError
-from jaxt2i.evaluators import bootstrap
+from jaxt2i.evaluators import intervals
 from jaxt2i.evaluators.drawn import Piece
 from jaxt2i.matcher import Matcher
 
@@ -46,10 +47,10 @@ class Retrieval:
 class RPrecision:
   """A `Score`: does a judge find each drawing's caption, and a caption's drawing?
 
-  `r_precision`: the share of `own_first`; beside it chance, and the same share of the real images
-  and of their reconstructions, which is the most that drawings made of such tokens can be expected
-  to reach. `…_95`: its interval over as many other captions. `…_by_length`: of captions of so many
-  words, `…_by_word`: of those with the word, each with their number.
+  `r_precision`: the share of `own_first`, `…_95` Wilson's interval; beside it chance, and the same
+  share of the real images and of their reconstructions, which is the most that drawings made of
+  such tokens can be expected to reach. `…_by_length`: of captions of so many words, `…_by_word`: of
+  those with the word, each with their number.
   `image_to_text_r1` and so on: as `Retrieval`, of drawings and their captions.
   """
 
@@ -77,15 +78,13 @@ class RPrecision:
     points = {name: np.concatenate(parts) for name, parts in self._images.items()}
     found = {name: own_first(x, texts, self._captions) for name, x in points.items()}
     hits, chance = found["r_precision"]
-    resampled = hits @ bootstrap.weights(len(hits), seed=0) / len(hits)
-    words = [set(each[0].lower().split()) for each in self._captions]
-    lengths = [{_length(each[0])} for each in self._captions]
+    words = [same_words(each[0]).split() for each in self._captions]
     return {
       **{name: float(np.mean(right)) for name, (right, _) in found.items()},
-      "r_precision_95": bootstrap.interval(resampled),
+      "r_precision_95": intervals.of_share(hits),
       "r_precision_chance": chance,
-      "r_precision_by_length": breakdown(hits, lengths),
-      "r_precision_by_word": breakdown(hits, words, least=_LEAST_CAPTIONS),
+      "r_precision_by_length": breakdown(hits, [{_length(each)} for each in words]),
+      "r_precision_by_word": breakdown(hits, list(map(set, words)), least=_LEAST_CAPTIONS),
       **recalls(points["r_precision"], texts, self._captions),
     }
 
@@ -122,9 +121,9 @@ def breakdown(
   return dict(sorted(shares.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])))
 
 
-def _length(caption: str) -> str:
-  """Words of a caption, five lengths together: "1–5"."""
-  start = (max(len(caption.split()), 1) - 1) // 5 * 5
+def _length(words: Sequence[str]) -> str:
+  """How many words, five lengths together: "1–5"."""
+  start = (max(len(words), 1) - 1) // 5 * 5
   return f"{start + 1}–{start + 5}"
 
 
@@ -156,34 +155,37 @@ def own_first(
     candidates: captions that are ranked, the own one among them; fewer where there are no more.
 
   Returns:
-    Of each image, and the chance level.
+    Of each image, and the chance level, the mean of all images'.
 
   Raises:
-    UserError: there is an image that all captions are right for.
+    UserError: all captions are right for all images.
   """
   right = right_answers(captions)
   similarity = images @ texts.T
   rng = np.random.default_rng(seed)
   # One row for each distinct caption: the same distractor twice would count twice.
-  distinct = np.array(list({each[0]: i for i, each in enumerate(captions)}.values()))
-  rivals = [distinct[~own[distinct]] for own in right]
-  count = min(candidates - 1, *map(len, rivals))
-  if count < 1:
+  distinct = np.array(list({same_words(each[0]): i for i, each in enumerate(captions)}.values()))
+  hits, chances = [], []
+  for i, own in enumerate(right):
+    rivals = distinct[~own[distinct]]
+    others = rng.choice(rivals, min(candidates - 1, len(rivals)), replace=False)
+    hits.append(similarity[i, i] > similarity[i, others].max(initial=-np.inf))
+    chances.append(1 / (len(others) + 1))
+  if min(chances) == 1:
     raise UserError("all captions are the same: R-precision needs two different ones or more.")
-  hits = []
-  for i in range(len(images)):
-    others = rng.choice(rivals[i], count, replace=False)
-    hits.append(similarity[i, i] > similarity[i, others].max())
-  return np.array(hits), 1 / (count + 1)
+  return np.array(hits), float(np.mean(chances))
 
 
 def right_answers(captions: Sequence[Sequence[str]]) -> Bool[np.ndarray, "n n"]:
-  """Whether the first caption of image j is among the captions of image i, for all [i, j]."""
+  """Whether the first caption of image j is among the captions of image i, for all [i, j].
+
+  Captions that differ in case, spaces and punctuation alone are the same.
+  """
   images: dict[str, list[int]] = {}
   for j, each in enumerate(captions):
-    images.setdefault(each[0], []).append(j)
+    images.setdefault(same_words(each[0]), []).append(j)
   right = np.zeros((len(captions), len(captions)), bool)
   for i, own in enumerate(captions):
     for caption in own:
-      right[i, images.get(caption, [])] = True
+      right[i, images.get(same_words(caption), [])] = True
   return right

@@ -162,9 +162,11 @@ def test_sets_of_drawings_are_compared_with_real_ones(prior_run, copy, capsys):
     for name in ("kid", "mmd", "precision", "recall", "density", "coverage"):
       low, high = results[f"{kind}_{name}_95"]
       assert low <= results[f"{kind}_{name}"] <= high
+      assert math.isfinite(high - low)
   # It has hardly learnt: real training images are nearer.
   assert results["floor_kid"] < min(results["drawn_kid"], results["random_kid"])
   assert "12 pictures" in results["generation_protocol"]
+  assert results["drawn"] == 12
   assert set(results["copy_curve"]) == set(results["copy_curve_features"])
   with Image.open(workdir / "eval" / "val_copies.png") as sheet:
     assert sheet.width > 400

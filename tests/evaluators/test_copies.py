@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxt2i.evaluators import copies
-from jaxt2i.evaluators.copies import Copies, Neighbours, pixels
+from jaxt2i.evaluators.copies import Copies, pixels, small
 from jaxt2i.evaluators.drawn import Drawing
 from jaxt2i.pictures import MARGIN
 from tests.features import features
@@ -13,7 +13,7 @@ from tests.sources import Pictures, pictures, scenes
 
 
 def nearest(images, source):
-  return Neighbours(source, pixels).of(images)[0]
+  return copies.nearest(small(images), source, pixels)[0]
 
 
 TRAIN, VAL, TEST = (Pictures(pictures(n, seed)) for n, seed in ((300, 0), (200, 1), (40, 2)))
@@ -41,7 +41,7 @@ def test_distances_are_those_of_a_loop():
   found = nearest(images, TRAIN)
   x, y = images / 255, TRAIN.images / 255
   expected = [min(np.mean((a - b) ** 2) for b in y) for a in x]
-  np.testing.assert_allclose(found, expected, rtol=1e-9)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
   assert nearest(TRAIN.images[:3], TRAIN).max() < 1e-12
 
 
@@ -55,10 +55,8 @@ def test_large_images_are_compared_at_64_pixels():
 
 def test_which_image_is_nearest(monkeypatch):
   monkeypatch.setattr(copies, "_AT_ONCE", 64)
-  for keep in (False, True):
-    neighbours = Neighbours(TRAIN, pixels, keep=keep)
-    for _ in range(2):
-      np.testing.assert_array_equal(neighbours.of(TRAIN.images[[5, 299, 64]])[1], [5, 299, 64])
+  found = copies.nearest(TRAIN.images[[5, 299, 64]], TRAIN, pixels)
+  np.testing.assert_array_equal(found[1], [5, 299, 64])
 
 
 def test_the_curve_has_the_rate_and_ends_where_half_of_validation_is():

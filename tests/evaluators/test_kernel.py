@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxt2i.evaluators import bootstrap, kernel
+from jaxt2i.evaluators import intervals, kernel
 from jaxt2i.evaluators.kernel import gaussian, mmd2, polynomial
 
 
@@ -69,30 +69,77 @@ def test_is_unbiased_at_few_images(function):
   assert np.mean(apart) == pytest.approx(many, abs=4 * np.std(apart) / np.sqrt(len(apart)))
 
 
+@pytest.mark.parametrize("function", [polynomial, gaussian])
+def test_a_model_that_follows_captions_is_no_nearer_than_another_sample(function):
+  # Half of what both sets show is in the caption that picture i of one and of the other share.
+  def sample(seed):
+    caption, a, b = (features(3 * seed + i, 12) for i in range(3))
+    return (caption + a) / np.sqrt(2), (caption + b) / np.sqrt(2)
+
+  pairs = [sample(seed) for seed in range(400)]
+  found, left_in = (
+    np.array([mmd2(*pair, function, ones(12, 12), paired=paired)[0] for pair in pairs])
+    for paired in (True, False)
+  )
+  assert abs(found.mean()) < 3 * found.std() / 20
+  assert left_in.mean() < -3 * left_in.std() / 20
+
+
+def test_pairs_by_hand_with_weights():
+  x, y = features(0, 5).astype(np.float64), features(1, 5, shift=0.5).astype(np.float64)
+  w = np.array([[2.0], [0], [1], [1], [1]])
+  (found,) = mmd2(x, y, polynomial, (w, w), paired=True)
+  others = np.outer(w, w) * (1 - np.eye(5))
+  values = polynomial(x, x) + polynomial(y, y) - 2 * polynomial(x, y)
+  assert found == pytest.approx(np.sum(others * values) / others.sum(), rel=1e-12)
+
+
+def test_intervals_hold_no_distance_at_least_as_often_as_they_say():
+  held = []
+  for i in range(150):
+    weights = intervals.resamples(60, 2 * i), intervals.resamples(60, 2 * i + 1)
+    found = mmd2(features(2 * i, 60), features(2 * i + 1, 60), polynomial, weights)
+    low, high = intervals.of_resamples(found)
+    held.append(low <= 0 <= high)
+  assert np.mean(held) >= 0.93
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say():
   truth = mmd2(features(0, 3000), features(1, 3000, shift=1.0), polynomial, ones(3000, 3000))[0]
   held = []
   for i in range(150):
     real, fake = features(10 + 2 * i, 60), features(11 + 2 * i, 60, shift=1.0)
-    weights = bootstrap.weights(60, 2 * i), bootstrap.weights(60, 2 * i + 1)
-    low, high = bootstrap.interval(mmd2(real, fake, polynomial, weights))
+    weights = intervals.resamples(60, 2 * i), intervals.resamples(60, 2 * i + 1)
+    low, high = intervals.of_resamples(mmd2(real, fake, polynomial, weights))
     held.append(low <= truth <= high)
   assert 0.88 <= np.mean(held) <= 0.99
 
 
 def test_resamples_are_of_as_many_images_and_the_first_is_the_sample():
-  weights = bootstrap.weights(40, seed=3)
-  assert weights.shape == (40, 1 + bootstrap.RESAMPLES)
+  weights = intervals.resamples(40, seed=3)
+  assert weights.shape == (40, 1 + intervals.RESAMPLES)
   np.testing.assert_array_equal(weights.sum(axis=0), 40)
   np.testing.assert_array_equal(weights[:, 0], 1)
-  np.testing.assert_array_equal(weights, bootstrap.weights(40, seed=3))
-  assert not np.array_equal(weights, bootstrap.weights(40, seed=4))
+  np.testing.assert_array_equal(weights, intervals.resamples(40, seed=3))
+  assert not np.array_equal(weights, intervals.resamples(40, seed=4))
   # A resample leaves (1 − 1/n)^n of the images out.
   assert np.mean(weights[:, 1:] == 0) == pytest.approx((1 - 1 / 40) ** 40, abs=0.01)
 
 
 def test_the_interval_lies_about_the_value():
   values = np.array([5.0, *np.random.default_rng(0).normal(8, 2, 4000)])
-  low, high = bootstrap.interval(values)
+  low, high = intervals.of_resamples(values)
   assert (low + high) / 2 == pytest.approx(5)
   assert high - low == pytest.approx(2 * 1.96 * 2, rel=0.05)
+
+
+def test_intervals_of_shares():
+  # Wilson's, by the formula's two ends, which solve (p − share)² = z² p (1 − p) / n.
+  hits = np.arange(40) < 9
+  low, high = intervals.of_share(hits)
+  for end in (low, high):
+    assert (end - 9 / 40) ** 2 == pytest.approx(1.96**2 * end * (1 - end) / 40)
+  assert low < 9 / 40 < high
+  of_all = intervals.of_share(np.ones(100, bool))
+  assert of_all == (pytest.approx(0.963, abs=1e-3), pytest.approx(1))
+  assert intervals.of_share(np.zeros(10, bool)) == (0.0, pytest.approx(0.278, abs=1e-3))

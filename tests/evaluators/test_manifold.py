@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxt2i.evaluators import bootstrap, manifold
-from jaxt2i.evaluators.manifold import Overlap
+from jaxt2i.evaluators import intervals, manifold
+from jaxt2i.evaluators.manifold import overlap
 
 
 def features(seed, n, size=4, shift=0.0):
@@ -12,7 +12,7 @@ def features(seed, n, size=4, shift=0.0):
 
 
 def measured(real, fake, k=5):
-  values = Overlap.of(real, fake, k).values(np.ones((len(real), 1)), np.ones((len(fake), 1)))
+  values = overlap(real, fake, (np.ones((len(real), 1)), np.ones((len(fake), 1))), k)
   return {name: float(value[0]) for name, value in values.items()}
 
 
@@ -62,11 +62,35 @@ def test_what_resembles_nothing_has_no_precision():
   assert found == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
 
 
-def test_resampled_figures_scatter_about_the_value():
-  real, fake = features(0, 80), features(1, 50, shift=0.7)
-  overlap = Overlap.of(real, fake)
-  found = overlap.values(bootstrap.weights(80, 0), bootstrap.weights(50, 1))
-  for name, values in found.items():
-    assert values.shape == (1 + bootstrap.RESAMPLES,)
-    assert values[0] == pytest.approx(measured(real, fake)[name])
-    assert np.mean(values[1:]) == pytest.approx(values[0], abs=4 * np.std(values) / 14)
+def test_images_of_weight_0_are_not_there():
+  real, fake = features(0, 30), features(1, 20, shift=0.7)
+  # Balls are those of all images, so they are made to be of all: k + 1 copies, all of them there.
+  of_real = (np.arange(30) % 3 > 0).astype(float)[:, None] * 1.5
+  of_fake = (np.arange(20) % 2 > 0).astype(float)[:, None] * 2
+  found = overlap(real, fake, (of_real, of_fake), 2)
+  x, y = real.astype(np.float64), fake.astype(np.float64)
+  reach = lambda all_: np.sort(np.linalg.norm(all_[:, None] - all_[None], axis=2))[:, 2]
+  distances = np.linalg.norm(x[:, None] - y[None], axis=2)
+  kept = np.ix_(of_real[:, 0] > 0, of_fake[:, 0] > 0)
+  in_real = (distances < reach(x)[:, None])[kept]
+  in_fake = (distances < reach(y))[kept]
+  expected = {
+    "precision": in_real.any(axis=0).mean(),
+    "recall": in_fake.any(axis=1).mean(),
+    "density": 1.5 * in_real.sum(axis=0).mean() / 2,
+    "coverage": in_real.any(axis=1).mean(),
+  }
+  assert {name: value[0] for name, value in found.items()} == pytest.approx(expected)
+
+
+def test_resamples_scatter_as_other_samples_do():
+  draw = lambda seed, shift: features(seed, 100, 8, shift)
+  samples = [measured(draw(2 * i, 0.0), draw(2 * i + 1, 0.5)) for i in range(150)]
+  weights = [
+    (intervals.resamples(100, 2 * i), intervals.resamples(100, 2 * i + 1)) for i in range(10)
+  ]
+  resampled = [overlap(draw(2 * i, 0.0), draw(2 * i + 1, 0.5), w) for i, w in enumerate(weights)]
+  for name in samples[0]:
+    true = np.std([sample[name] for sample in samples])
+    said = np.mean([np.std(values[name][1:]) for values in resampled])
+    assert 0.9 < said / true < 1.5, name

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from jaxt2i.evaluators.recall import Recall, own_is_nearest, squared_distances
+from jaxt2i.evaluators.recall import Recall, own_is_nearest, pixel_distances
 from jaxt2i.sampling import SamplingOptions
 from tests.sources import Pictures, pictures
 
@@ -50,20 +50,20 @@ def test_distances_are_those_of_brute_force():
   for i in range(7):
     for j in range(5):
       expected[i, j] = np.mean((a[i] / 255 - b[j] / 255) ** 2)
-  np.testing.assert_allclose(squared_distances(a, b), expected, rtol=1e-12)
+  np.testing.assert_allclose(pixel_distances(a, b), expected, rtol=1e-12)
 
 
 def test_distances_know_no_overflow():
   black, white = np.zeros((1, 4, 4, 3), np.uint8), np.full((1, 4, 4, 3), 255, np.uint8)
-  assert squared_distances(black, white).item() == pytest.approx(1.0)
-  assert squared_distances(white, white).item() == 0.0
+  assert pixel_distances(black, white).item() == pytest.approx(1.0)
+  assert pixel_distances(white, white).item() == 0.0
 
 
 def test_distances_need_no_more_memory_than_their_inputs():
   # quickstart compares 200 pictures of 64 × 64: all differences at once would take 4 GB.
   images = pictures(40, side=32)
   tracemalloc.start()
-  squared_distances(images, images)
+  pixel_distances(images, images)
   _, peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert peak < 8 * (2 * images.size * 8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxt2i.errors import UserError
-from jaxt2i.evaluators import drawn
+from jaxt2i.evaluators import drawn, intervals
 from jaxt2i.evaluators.drawn import Drawing
 from jaxt2i.evaluators.retrieval import (
   RPrecision,
@@ -48,7 +48,7 @@ def test_a_perfect_and_a_random_match():
   rng = np.random.default_rng(0)
   points = unit(rng.normal(size=(400, 64)))
   captions = [(str(i),) for i in range(400)]
-  assert r_precision(points, points, captions) == (1.0, 0.01)
+  assert r_precision(points, points, captions) == (1.0, pytest.approx(0.01))
   other = unit(rng.normal(size=(400, 64)))
   found, _ = r_precision(points, other, captions)
   assert found < 0.04  # chance is 0.01; 0.005 is a standard deviation
@@ -74,9 +74,23 @@ def test_no_rival_is_another_caption_of_the_same_image():
   captions = [("a", "b", "x"), ("b",), ("c", "y")]
   texts = np.array([[0.5, 0, 0], [1, 0, 0], [0, 0, 1]], np.float32)
   share, chance = r_precision(points, texts, captions)
-  assert chance == 0.5  # the first image has one rival, and so many are taken for each
+  assert chance == pytest.approx((1 / 2 + 1 / 3 + 1 / 3) / 3)  # the first image has one rival
   assert share == pytest.approx(2 / 3)  # all but the second image
   assert r_precision(points, texts, [c[:1] for c in captions])[0] == pytest.approx(1 / 3)
+
+
+def test_an_image_that_all_captions_suit_spoils_nothing():
+  points = np.eye(3, dtype=np.float32)
+  captions = [("a", "b", "c"), ("b",), ("c",)]
+  share, chance = r_precision(points, points, captions)
+  assert (share, chance) == (1, pytest.approx((1 + 1 / 3 + 1 / 3) / 3))
+
+
+def test_case_and_punctuation_make_no_rival():
+  points = np.eye(3, dtype=np.float32)[[0, 0, 1]]
+  captions = [("A cat.",), ("a  cat",), ("a dog",)]
+  np.testing.assert_array_equal(own_first(points, points, captions)[0], [True] * 3)
+  assert right_answers(captions)[0].tolist() == [True, True, False]
 
 
 def test_all_captions_the_same_is_refused():
@@ -138,10 +152,8 @@ def test_a_judge_tells_how_many_drawings_fit_their_captions(monkeypatch):
   assert found["r_precision"] == 0.5
   assert found["r_precision_real"] == 1
   assert found["r_precision_reconstructed"] <= 0.1
-  assert found["r_precision_chance"] == 1 / 20
-  low, high = found["r_precision_95"]
-  assert (low + high) / 2 == pytest.approx(0.5)
-  assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 20), rel=0.2)
+  assert found["r_precision_chance"] == pytest.approx(1 / 20)
+  assert found["r_precision_95"] == intervals.of_share(np.arange(20) < 10)
   assert found["r_precision_by_length"] == {"1–5": (0.5, 20)}
   assert found["r_precision_by_word"] == {"picture": (0.5, 20)}
   assert found["image_to_text_r1"] == found["text_to_image_r1"] == 0.5
