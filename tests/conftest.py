@@ -40,17 +40,23 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-  # Only what takes long to compile is kept from one session to the next; commands that the tests
-  # start find it too.
+  # What is compiled is kept for the next file, the commands that tests start, and the next session.
   cache = getattr(config, "cache", None)  # absent under `-p no:cacheprovider`
   folder = str(cache.mkdir("xla") if cache else Path(_CACHE) / "xla")
   os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
   jax.config.update("jax_compilation_cache_dir", folder)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def pytest_unconfigure() -> None:
   shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_forgotten():
+  """Gives back the memory of what a file's tests compiled: all of it together is gigabytes."""
+  yield
+  jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
