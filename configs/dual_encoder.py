@@ -30,6 +30,9 @@ def get_config(arg: str = "") -> ConfigDict:
   config = common.common(chosen["size"])
   config.task = "dual_encoder"
   config.data = common.data(chosen["data"], chosen["size"])
+  # Workdir of a tokenizer, whose reconstructions are then learnt from as well: what is to judge
+  # drawings should not stumble over what no tokenizer of that size keeps.
+  config.tokenizer = ""
   config.text = prior.text(chosen["text"], chosen["size"])
   config.optimizer.update(learning_rate=1e-3, weight_decay=0.1)
   # All others of a batch are the wrong answers.

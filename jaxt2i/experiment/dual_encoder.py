@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxt2i import modules, pretrained, text
+from jaxt2i import modules, pipeline, pretrained, text
 from jaxt2i.data.stream import train_stream
 from jaxt2i.data.transforms import CaptionedImage
 from jaxt2i.evaluators.retrieval import Retrieval
@@ -21,8 +21,10 @@ from jaxt2i.experiment.parts import (
   identity,
   learnt_captions,
   splits,
+  trained_tokenizer,
 )
 from jaxt2i.matcher import Matcher
+from jaxt2i.reconstructed import WithReconstructions
 from jaxt2i.state import TrainState
 from jaxt2i.tasks.dual_encoder import DualEncoderTask
 from jaxt2i.train import Evaluator
@@ -35,6 +37,8 @@ class DualEncoderExperiment:
   def __init__(self, config: Mapping[str, Any]):
     self._train, self._val = splits(config["data"])
     self._augmentation = augmentation(config)
+    if config["tokenizer"]:
+      trained_tokenizer(config, self._train)  # refuses what will not do
     self._text = text.make(config["text"], captions(self._train))
     model = modules.dual_encoder(
       config["model"], config["data"]["image_size"], self._text.vocab_size
@@ -61,10 +65,13 @@ class DualEncoderExperiment:
     known = learnt_captions(self._train, flip=self._augmentation.flip)
     keep = workdir / FEATURES_FILE
     row = CaptionedImage(text.of_known(self._text, known, keep), self._augmentation)
+    learnt: Any = self._train
+    if self.config["tokenizer"]:
+      learnt = WithReconstructions.of(self._train, pipeline.load(self.config["tokenizer"]))
 
     def batches(step: int) -> Iterator[Batch]:
       return train_stream(
-        self._train,
+        learnt,
         row,
         batch_size=self.config["batch_size"],
         seed=self.config["seed"],

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -84,3 +85,39 @@ def identity(source: Source, text: TextProcessor | None = None) -> dict[str, str
   """What a run's config keeps of its data: whose it is, and that it and its text are these."""
   kept = {"attribution": source.attribution, "data_fingerprint": source.fingerprint}
   return kept if text is None else {**kept, "text_fingerprint": text.fingerprint}
+
+
+def trained_tokenizer(config: Mapping[str, Any], train: Source) -> dict[str, Any]:
+  """The config of the run `config.tokenizer`.
+
+  UserError if it is no tokenizer of such images, or may know images that this run is to be tested
+  on.
+  """
+  trained = config_lib.load(Path(config["tokenizer"]))
+  image_size = config["data"]["image_size"]
+  if trained["task"] != "tokenizer" or trained["data"]["image_size"] != image_size:
+    raise UserError(
+      f"{config['tokenizer']} is a {trained['task']} of {trained['data']['image_size']}-pixel "
+      f"images: config.tokenizer must be a tokenizer of {image_size}-pixel images."
+    )
+  _refuse_leak(trained, config, train)
+  return trained
+
+
+def _refuse_leak(tokenizers: Mapping[str, Any], config: Mapping[str, Any], train: Source) -> None:
+  theirs, ours = tokenizers["data"], config["data"]
+  if theirs["name"] != data.PREPARED or ours["name"] != data.PREPARED:
+    return
+  if Path(theirs["path"]).resolve() != Path(ours["path"]).resolve():
+    return
+  if theirs["protocol"] != ours["protocol"]:
+    raise UserError(
+      f"the tokenizer was trained on the splits of {theirs['protocol']!r}, this run is to be on "
+      f"those of {ours['protocol']!r}: its test images would be known to the tokenizer; train one "
+      "of them on the other's config.data.protocol."
+    )
+  if tokenizers["data_fingerprint"] != train.fingerprint:
+    raise UserError(
+      f"{ours['path']} has changed since the tokenizer was trained on it: its test images may be "
+      "known to the tokenizer; train that again."
+    )

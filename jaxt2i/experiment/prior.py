@@ -11,13 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxt2i import config as config_lib
-from jaxt2i import data, modules, text, weights
-from jaxt2i.data.records import Source
+from jaxt2i import modules, text, weights
 from jaxt2i.data.stream import eval_stream, train_stream
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.data.transforms import FirstCaption, RandomCaption
-from jaxt2i.errors import UsageError, UserError
+from jaxt2i.errors import UsageError
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.samples import Samples
 from jaxt2i.experiment.parts import (
@@ -31,6 +29,7 @@ from jaxt2i.experiment.parts import (
   learnt_captions,
   prior_task,
   splits,
+  trained_tokenizer,
 )
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.state import TrainState, of_model
@@ -55,19 +54,13 @@ class PriorExperiment:
         "config.tokenizer is empty: must be the workdir of a trained tokenizer "
         "(--config.tokenizer=runs/vqvae)."
       )
-    trained = config_lib.load(self._tokenizer_workdir)
-    image_size = config["data"]["image_size"]
-    if trained["task"] != "tokenizer" or trained["data"]["image_size"] != image_size:
-      raise UserError(
-        f"{config['tokenizer']} is a {trained['task']} of {trained['data']['image_size']}-pixel "
-        f"images: config.tokenizer must be a tokenizer of {image_size}-pixel images."
-      )
     self._train, self._val = splits(config["data"])
-    _refuse_leak(trained, config, self._train)
+    trained = trained_tokenizer(config, self._train)
     self._text = text.make(config["text"], captions(self._train))
     # The tokenizer's own section goes into this run's config: one workdir is enough to generate.
     of_data = identity(self._train, self._text)
     self.config = {**config, **of_data, "tokenizer_model": trained["model"]}
+    image_size = config["data"]["image_size"]
     self.tokenizer = modules.tokenizer(trained["model"], image_size)
     prior = modules.prior(config["model"], self.tokenizer, image_size, self._text.vocab_size)
     self.task = prior_task(config["loss"], prior)
@@ -150,23 +143,3 @@ def log_unknown_words(text_tokenizer: TextTokenizer, val: Tokenized) -> None:
   else:
     names = ""
   logger.info(f"val captions: {len(unknown):,} of {count:,} distinct words are unknown{names}")
-
-
-def _refuse_leak(tokenizers: Mapping[str, Any], config: Mapping[str, Any], train: Source) -> None:
-  """UserError if the tokenizer may know images that this prior is to be tested on."""
-  theirs, ours = tokenizers["data"], config["data"]
-  if theirs["name"] != data.PREPARED or ours["name"] != data.PREPARED:
-    return
-  if Path(theirs["path"]).resolve() != Path(ours["path"]).resolve():
-    return
-  if theirs["protocol"] != ours["protocol"]:
-    raise UserError(
-      f"the tokenizer was trained on the splits of {theirs['protocol']!r}, this prior is to be on "
-      f"those of {ours['protocol']!r}: its test images would be known to the tokenizer; train one "
-      "of them on the other's config.data.protocol."
-    )
-  if tokenizers["data_fingerprint"] != train.fingerprint:
-    raise UserError(
-      f"{ours['path']} has changed since the tokenizer was trained on it: its test images may be "
-      "known to the tokenizer; train that again."
-    )
