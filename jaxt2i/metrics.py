@@ -13,6 +13,10 @@ AnyArray = jax.Array | np.ndarray
 
 # Window and constants of Wang et al. 2004; data range 1.
 _SSIM_WINDOW, _SSIM_SIGMA, _SSIM_K1, _SSIM_K2 = 11, 1.5, 0.01, 0.03
+SSIM = (
+  f"values from 0 to 1, Gaussian window of {_SSIM_WINDOW} pixels, sigma {_SSIM_SIGMA}, "
+  f"K1 {_SSIM_K1}, K2 {_SSIM_K2}, mean over channels"
+)
 
 
 class Mean(struct.PyTreeNode):

@@ -17,7 +17,7 @@ import numpy as np
 from jaxt2i import config as config_lib
 from jaxt2i import experiment, main, modules, optim
 from jaxt2i.errors import UsageError, UserError, suggest
-from jaxt2i.evaluation import evaluate
+from jaxt2i.evaluation import MEASURING, Request, evaluate
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.sharding import make_mesh, replicated
 from jaxt2i.state import TrainState
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 ROW, _PLAN = "row.json", "plan.json"
 _TIMED_STEPS = 7
-_MEASURING = 2  # raised whenever the same runs get other numbers
 DRAWN, TEMPERATURE = 100, 0.8  # pictures that a study of priors draws, and how
 
 
@@ -123,7 +122,7 @@ def _require_same(study: Study, out: Path) -> None:
 def _identity(study: Study, name: str, seed: int) -> str:
   """Short hash of all that decides a run's numbers."""
   what = [study.tokenizer, study.prior, study.judge, study.variants[name], seed, study.minutes]
-  what.append(_MEASURING)
+  what.append(MEASURING)
   return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -134,7 +133,7 @@ def _tokenizer_row(study: Study, name: str, seed: int, folder: Path) -> dict[str
   config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
   tokenizer = folder / "tokenizer"
   main.run(config, tokenizer)
-  measured = evaluate(tokenizer, "val", 2, SamplingOptions()).values
+  measured = evaluate(tokenizer, Request()).values
   scores = {key: value for key, value in measured.items() if isinstance(value, float)}
   if study.prior is not None:
     main.run({**study.prior, "tokenizer": str(tokenizer), "seed": seed}, folder / "prior")
@@ -156,7 +155,7 @@ def _prior_row(study: Study, name: str, seed: int, folder: Path) -> dict[str, An
   config["loop"] = {**config["loop"], "num_steps": plan["num_steps"]}
   main.run(config, workdir)
   options = SamplingOptions(temperature=TEMPERATURE)
-  measured = evaluate(workdir, "val", DRAWN, options, judge).values
+  measured = evaluate(workdir, Request(n=DRAWN, options=options, judge=judge)).values
   wanted = ("recall", "everything", "copy_rate")
   scores = {
     key: x

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxt2i import best, checkpoints, manifest
+from jaxt2i import best, checkpoints, manifest, stored
 from jaxt2i import config as config_lib
 from jaxt2i.errors import UserError
 from jaxt2i.state import of_model
@@ -48,9 +48,19 @@ def read(workdir: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
   """
   if (workdir / FILE).exists():
     return _read_exported(workdir)
-  folder = workdir / best.FOLDER if best.steps(workdir) else workdir
-  _, arrays = checkpoints.read_arrays(folder, KEYS)
+  _, arrays = checkpoints.read_arrays(_folder(workdir), KEYS)
   return arrays["ema_params"], arrays["collections"]
+
+
+def step(workdir: Path) -> int | None:
+  """The training step of the weights that `read` gives; None of an exported run."""
+  if (workdir / FILE).exists():
+    return None
+  return next(iter(stored.complete_steps(_folder(workdir) / "checkpoints")), None)
+
+
+def _folder(workdir: Path) -> Path:
+  return workdir / best.FOLDER if best.steps(workdir) else workdir
 
 
 def export(workdir: Path, out: Path) -> Path:

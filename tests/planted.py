@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from jaxt2i.pipeline import Pipeline
+from jaxt2i.evaluators.drawn import Drawing, Score
+from jaxt2i.pipeline import Drawings, Pipeline
 from jaxt2i.sampling import SamplingOptions
 
 OPTIONS = SamplingOptions(temperature=0.7)
@@ -23,13 +25,16 @@ class Planted(Pipeline):
     object.__setattr__(self, "rebuild", rebuild)
     object.__setattr__(self, "prompts", [])  # that were asked for
 
-  def __call__(self, prompts: Sequence[str], *, seed: int, indices: np.ndarray, **options):
+  def __call__(
+    self, prompts: Sequence[str], *, n: int, seed: int, indices: np.ndarray, **options
+  ) -> Drawings:
     assert options == dataclasses.asdict(OPTIONS)
-    assert indices.shape == (len(prompts), 1)
+    assert indices.shape == (len(prompts), n)
     self.prompts.extend(prompts)
-    pairs = zip(prompts, indices[:, 0], strict=True)
-    images = np.stack([self.draw(prompt, int(index)) for prompt, index in pairs])
-    return dataclasses.make_dataclass("Drawn", ["images"])(images[:, None])
+    pairs = zip(prompts, indices, strict=True)
+    images = np.stack([[self.draw(prompt, int(i)) for i in numbers] for prompt, numbers in pairs])
+    tokens = np.zeros((*indices.shape, 1, 1), np.int32)
+    return Drawings(tuple(prompts), seed, "", OPTIONS, tokens, images, indices)
 
   def encode(self, images: np.ndarray) -> np.ndarray:
     """Images as they are."""
@@ -38,3 +43,9 @@ class Planted(Pipeline):
   def decode(self, tokens: np.ndarray) -> np.ndarray:
     """What `rebuild` makes of them."""
     return self.rebuild(tokens)
+
+
+def values_of(drawing: Drawing, pipeline: Pipeline, *scores: Score) -> dict[str, Any]:
+  """Draws, and gives the values of all scores together."""
+  drawing(pipeline, scores)
+  return {name: value for score in scores for name, value in score.values().items()}

@@ -59,7 +59,7 @@ def test_a_prior_learns_from_own_photos_and_is_measured(own, tmp_path):
   workdir = prior(own, tmp_path / "prior")
   assert metrics_of(workdir)[-1]["step"] == 2
   assert cli.main(["evaluate", f"--workdir={workdir}", "--split=test", "--n=2"]) == 0
-  results = json.loads((workdir / "eval" / "test.json").read_text())
+  results = json.loads((workdir / "eval" / "test.json").read_text())["base"]
   stored = split_files.describe(own / "data", "image")["splits"]["test"]
   assert (results["split"], results["protocol"]) == ("test", "image")
   assert results["images"] == stored["images"] >= 2
@@ -70,7 +70,7 @@ def test_reports_on_captions_of_known_images_say_so(own, tmp_path):
   by_caption = {"data.path": str(own / "data"), "data.protocol": "caption"}
   workdir = train(tmp_path / "tokenizer", "vqvae:prepared,tiny", **by_caption)
   assert cli.main(["evaluate", f"--workdir={workdir}", "--split=test"]) == 0
-  results = json.loads((workdir / "eval" / "test.json").read_text())
+  results = json.loads((workdir / "eval" / "test.json").read_text())["base"]
   assert results["images"] == 30
   assert "share their images" in results["note"]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from jaxt2i.latex import latex_table
+
 # Column of a row, heading, how much of it is shown, factor.
 COLUMNS = (
   ("tokens", "tokens", "{:.0f}", 1.0),
@@ -110,21 +112,7 @@ def markdown(summary: Sequence[Row]) -> str:
 
 def latex(summary: Sequence[Row]) -> str:
   """A `tabular` for a paper; needs the package booktabs."""
-  heads, lines = _cells(summary, plus_minus=r" $\pm$ ")
-  escape = lambda text: text.replace("%", r"\%").replace("_", r"\_")
-  body = [" & ".join(map(escape, line)) + r" \\" for line in (heads, *lines)]
-  return "\n".join(
-    [
-      rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-      r"\toprule",
-      body[0],
-      r"\midrule",
-      *body[1:],
-      r"\bottomrule",
-      r"\end{tabular}",
-      "",
-    ]
-  )
+  return latex_table(*_cells(summary, plus_minus=r" $\pm$ "))
 
 
 def frontier(summary: Sequence[Row]) -> Figure:

@@ -21,6 +21,8 @@ COMMANDS = {
   "data": "prepare, split, check and explore images and captions of your own",
   "study": "train and compare many variants at one budget",
   "evaluate": "measure a trained run on a split of its data",
+  "compare": "put evaluations of several runs side by side, if they may be compared",
+  "sweep": "evaluate many ways of drawing on validation, to choose one",
   "export": "make a small folder of a trained run, to be passed on",
   "words": "learn word vectors from captions, show nearest neighbours",
   "doctor": "show devices, versions, folders and disk, and say what looks wrong",

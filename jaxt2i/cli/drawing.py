@@ -52,13 +52,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
   """What every command that draws for prompts has beside: seed, negative prompt, options."""
-  parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (default: 0)")
+  add_seed(parser)
   parser.add_argument(
     "--negative_prompt",
     default="",
     help="what guidance leads away from (default: from no caption)",
   )
   add_arguments(parser)
+
+
+def add_rerank(parser: argparse.ArgumentParser) -> None:
+  """`--rerank`, and of how many."""
+  parser.add_argument("--rerank", help="workdir of a dual encoder: keep what fits the prompt best")
+  parser.add_argument(
+    "--candidates", type=int, default=8, help="with --rerank, drawn for each kept (default: 8)"
+  )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+  """`--seed`."""
+  parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (default: 0)")
+
+
+def seed(args: argparse.Namespace) -> int:
+  """The seed of parsed arguments; UsageError for none that there is."""
+  if not 0 <= args.seed < 2**32:
+    raise UsageError(f"--seed is {args.seed}: must be from 0 to {2**32 - 1}.")
+  return args.seed
 
 
 def options(args: argparse.Namespace) -> "SamplingOptions":
@@ -71,10 +91,8 @@ def options(args: argparse.Namespace) -> "SamplingOptions":
 
 def arguments(args: argparse.Namespace) -> dict[str, Any]:
   """What `add_common_arguments` added, as a pipeline takes it; UsageError as of `options`."""
-  if not 0 <= args.seed < 2**32:
-    raise UsageError(f"--seed is {args.seed}: must be from 0 to {2**32 - 1}.")
   chosen = dataclasses.asdict(options(args))
-  return {"seed": args.seed, "negative_prompt": args.negative_prompt, **chosen}
+  return {"seed": seed(args), "negative_prompt": args.negative_prompt, **chosen}
 
 
 def note(prompt: str, text_processor: Any) -> None:

@@ -1,14 +1,18 @@
 """`jaxt2i evaluate`: measures a trained run on a split of its data."""
 
 import argparse
-import json
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxt2i.cli import drawing
-from jaxt2i.errors import UsageError, UserError
+from jaxt2i.errors import UsageError
 
-INTERVAL = "_95"  # ends the name of a value's interval
+if TYPE_CHECKING:
+  from jaxt2i.evaluation import Request
+  from jaxt2i.evaluation_report import Report
+  from jaxt2i.sampling import SamplingOptions
+
+MOST_CANDIDATES = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,45 +20,92 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--workdir", required=True, help="folder of a trained run")
   parser.add_argument("--split", default="val", help="split of its data (default: val)")
   parser.add_argument(
+    "--metrics",
+    default="",
+    help="some of reconstruction, likelihood, recall, attributes, copies, generation, retrieval, "
+    "separated by commas (default: all that fit the run)",
+  )
+  add_request_arguments(parser)
+  drawing.add_arguments(parser)
+
+
+def add_request_arguments(parser: argparse.ArgumentParser) -> None:
+  """Who judges, and which pictures."""
+  parser.add_argument(
     "--n", type=int, default=100, help="pictures drawn, where pictures are drawn (default: 100)"
   )
   parser.add_argument(
     "--judge", help="folder of a trained dual encoder, which ranks captions for the pictures drawn"
   )
-  drawing.add_arguments(parser)
+  drawing.add_rerank(parser)
+  drawing.add_seed(parser)
+
+
+def request(
+  args: argparse.Namespace, options: "SamplingOptions", split: str, metrics: tuple[str, ...] = ()
+) -> "Request":
+  """What parsed arguments ask for; UsageError for what has no meaning."""
+  if not 2 <= args.n <= 10_000:
+    raise UsageError(f"--n is {args.n}: must be from 2 to 10000.")
+  if not 1 <= args.candidates <= MOST_CANDIDATES:
+    raise UsageError(f"--candidates is {args.candidates}: must be from 1 to {MOST_CANDIDATES}.")
+  seed = drawing.seed(args)
+  from jaxt2i.evaluation import Request  # not above: `--help` should not wait for JAX
+
+  path = lambda given: None if given is None else Path(given)
+  return Request(
+    split=split,
+    n=args.n,
+    options=options,
+    seed=seed,
+    metrics=metrics,
+    judge=path(args.judge),
+    rerank=path(args.rerank),
+    candidates=args.candidates if args.rerank else 1,
+  )
+
+
+def names(given: str) -> tuple[str, ...]:
+  """Of "copies, generation" both."""
+  return tuple(filter(None, (name.strip() for name in given.split(","))))
 
 
 def run(args: argparse.Namespace) -> int:
-  """Prints a table, writes `<workdir>/eval/<split>.json` and sheets of pictures beside it."""
-  if not 2 <= args.n <= 10_000:
-    raise UsageError(f"--n is {args.n}: must be from 2 to 10000.")
-  options = drawing.options(args)
+  """Prints a table, writes `<workdir>/eval/<split>.json`, `.csv`, `.tex` and sheets of pictures."""
+  asked = request(args, drawing.options(args), args.split, names(args.metrics))
+  from jaxt2i import evaluation_report
   from jaxt2i.evaluation import evaluate
-  from jaxt2i.pictures import save_png
 
-  judge = None if args.judge is None else Path(args.judge)
-  report = evaluate(Path(args.workdir), args.split, args.n, options, judge)
-  results = report.values
-  width = max(len(name) for name in results)
-  for name, value in results.items():
-    # Intervals stand beside their values, tables in the file alone.
-    if not name.endswith(INTERVAL) and not isinstance(value, Mapping):
-      print(f"{name:<{width}}  {_shown(value)}{_bounds(results.get(name + INTERVAL))}")
-  path = Path(args.workdir) / "eval" / f"{args.split}.json"
-  try:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=2) + "\n")
-    for name, sheet in report.sheets.items():
-      save_png(sheet, path.with_name(f"{args.split}_{name}.png"), {"source": report.attribution})
-  except OSError as error:
-    raise UserError(f"cannot write {path} ({error.strerror}): free the path.") from error
-  print(f"written to {path}")
+  workdir = Path(args.workdir)
+  report = evaluate(workdir, asked)
+  show(report)
+  others = evaluation_report.other_settings(workdir / "eval", args.split, report.settings)
+  if others and args.split != "val":
+    print(
+      f"note: {args.split} was evaluated with {others} other setting{'s' * (others > 1)} before; "
+      "numbers of the best of several are too good: choose on val (`jaxt2i sweep`)."
+    )
+  path = evaluation_report.write(report, workdir / "eval", args.split)
+  print(f"written to {path}, .csv and .tex")
   return 0
+
+
+def show(report: "Report") -> None:
+  """Prints what was measured; intervals beside their values, tables not at all."""
+  from jaxt2i.evaluation_report import rows
+
+  facts = {**report.base, **report.settings}
+  width = max(map(len, (*facts, *report.values)))
+  for name, value in facts.items():
+    print(f"{name:<{width}}  {_shown(value)}")
+  for kind, part in report.parts.items():
+    print(f"\n{kind}")
+    for name, value in part.protocol.items():
+      print(f"  ({name}: {value})")
+    for name, value, interval in rows(part.values):
+      bounds = "" if interval is None else f"  ({interval[0]:.4g} to {interval[1]:.4g})"
+      print(f"{name:<{width}}  {_shown(value)}{bounds}")
 
 
 def _shown(value: object) -> str:
   return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _bounds(interval: tuple[float, float] | None) -> str:
-  return "" if interval is None else f"  ({interval[0]:.4g} to {interval[1]:.4g})"

@@ -14,10 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   drawing.add_workdir(parser)
   parser.add_argument("--prompt", action="append", required=True, help="may be given several times")
   parser.add_argument("--n", type=int, default=4, help="pictures a prompt (default: 4)")
-  parser.add_argument("--rerank", help="workdir of a dual encoder: keep what fits the prompt best")
-  parser.add_argument(
-    "--candidates", type=int, default=8, help="with --rerank, drawn for each kept (default: 8)"
-  )
+  drawing.add_rerank(parser)
   drawing.add_common_arguments(parser)
   parser.add_argument("--out", default="pictures", help="folder to write to (default: pictures)")
 
@@ -35,8 +32,6 @@ def run(args: argparse.Namespace) -> int:
   chosen = drawing.arguments(args)  # refuses what has no meaning before anything is loaded
   writing.require_folder(Path(args.out))
 
-  import numpy as np
-
   import jaxt2i
   from jaxt2i.matcher import load as load_matcher
 
@@ -47,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
   made_by = drawing.model(args)
   drawings = pipeline(args.prompt, n=args.n * candidates, **chosen)
   if matcher is not None:
-    fit = matcher.fit(drawings.images, args.prompt)
-    drawings = drawings.kept(np.argsort(-fit, axis=1, kind="stable")[:, : args.n])
+    drawings = matcher.best(drawings, args.n)
     made_by |= {"rerank": args.rerank, "candidates": str(candidates)}
   paths = writing.write(drawings, drawings.images, pipeline.attribution, Path(args.out), made_by)
   print(f"{count} picture{'s' * (count > 1)} in {args.out}; all together: {paths[-1]}")

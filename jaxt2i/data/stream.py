@@ -83,7 +83,8 @@ def eval_stream(source: Any, transform: Transform, *, batch_size: int) -> Iterat
     batch_size: rows of a batch.
 
   Yields:
-    Stacked rows with `weight`, float32 [B]: 1 for a row of the source, 0 for padding.
+    Stacked rows with `weight`, float32 [B]: 1 for a row of the source, 0 for padding; and `index`,
+    int32 [B], of the row's element in the source.
 
   Raises:
     UserError: an empty source.
@@ -98,7 +99,9 @@ def _eval_batches(source: Any, transform: Transform, batch_size: int) -> Iterato
     rows = [transform(source[i], np.random.default_rng(i)) for i in indices]
     rows += rows[-1:] * (batch_size - len(rows))
     batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    yield {**batch, "weight": (np.arange(batch_size) < len(indices)).astype(np.float32)}
+    places = start + np.arange(batch_size, dtype=np.int32)
+    weight = (places < len(source)).astype(np.float32)
+    yield {**batch, "weight": weight, "index": places.clip(max=len(source) - 1)}
 
 
 def _check(source: Any, batch_size: int) -> None:

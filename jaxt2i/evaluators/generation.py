@@ -98,7 +98,7 @@ def compare(
     low, high = intervals.of_resamples(found)
     if name in ("precision", "recall", "coverage"):  # shares
       low, high = max(low, 0.0), min(high, 1.0)
-    result |= {name: float(found[0]), f"{name}_95": (low, high)}
+    result |= {name: float(found[0]), name + intervals.SUFFIX: (low, high)}
   return result
 
 

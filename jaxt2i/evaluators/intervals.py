@@ -5,6 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float64
 
+SUFFIX = "_95"  # ends the name of a value's interval
 RESAMPLES = 200
 _DEVIATIONS = 1.96  # of a normal distribution hold 95 %
 

@@ -29,6 +29,17 @@ class Likelihood:
     return metrics.compute({"nll": total["nll"]})
 
 
+def protocol(images: int, *, bound: bool) -> str:
+  """What must be said beside it."""
+  how = (
+    "an upper bound: tokens one after the other, in a random order" if bound else "exact, in order"
+  )
+  return (
+    f"nats a token, given the first caption of each of {images} images, of train the first so many "
+    f"or all; {how}"
+  )
+
+
 @partial(jax.jit, static_argnums=0)
 def _evaluate(task: Task, variables: Any, batch: Any) -> Mapping[str, Mean]:
   return task.loss(variables, batch, jax.random.key(0), train=False).metrics

@@ -18,8 +18,8 @@ class Recall:
   """Draws one picture for the first caption of each of n training images spread over the split.
 
   `recall`: share of drawings nearer to their own image than to the n − 1 others, by mean squared
-  pixel distance; chance is 1/n. This measures memory, not understanding.
-  `ceiling`: the same for the tokenizer's reconstructions, which is what a perfect memory reaches.
+  pixel distance; `recall_chance` is 1/n. This measures memory, not understanding.
+  `recall_ceiling`: the same for the tokenizer's reconstructions, which a perfect memory reaches.
   """
 
   source: Source
@@ -39,9 +39,17 @@ class Recall:
     reconstructed = pipeline.decode(pipeline.encode(real))
     return {
       "recall": own_is_nearest(drawings.images[:, 0], real),
-      "ceiling": own_is_nearest(reconstructed, real),
-      "chance": 1 / len(records),
+      "recall_ceiling": own_is_nearest(reconstructed, real),
+      "recall_chance": 1 / len(records),
     }
+
+
+def protocol(n: int) -> str:
+  """What must be said beside it."""
+  return (
+    f"drawings for the first captions of {n} images spread over train, own image nearest of these "
+    "by pixels"
+  )
 
 
 def own_is_nearest(a: UInt8[np.ndarray, "n H W 3"], b: UInt8[np.ndarray, "n H W 3"]) -> float:

@@ -15,6 +15,11 @@ from jaxt2i.evaluators.drawn import Piece
 from jaxt2i.matcher import Matcher
 
 CANDIDATES = 100  # captions that an image's own is ranked among
+PROTOCOL = (
+  f"own first caption before {CANDIDATES - 1} of other images, or all there are, drawn for each "
+  "with seed 0; no other caption of the image is a rival; recalls among all that were drawn; "
+  "interval: Wilson's"
+)
 _LEAST_CAPTIONS = 10  # of a word, to say something of it
 _AT_ONCE = 1024  # images
 
@@ -81,7 +86,7 @@ class RPrecision:
     words = [same_words(each[0]).split() for each in self._captions]
     return {
       **{name: float(np.mean(right)) for name, (right, _) in found.items()},
-      "r_precision_95": intervals.of_share(hits),
+      "r_precision" + intervals.SUFFIX: intervals.of_share(hits),
       "r_precision_chance": chance,
       "r_precision_by_length": breakdown(hits, [{_length(each)} for each in words]),
       "r_precision_by_word": breakdown(hits, list(map(set, words)), least=_LEAST_CAPTIONS),

@@ -12,9 +12,11 @@ from jaxt2i import data
 from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.mirror import mirrored
 from jaxt2i.data.records import Source
+from jaxt2i.data.stream import Transform, eval_stream
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.prior import Prior
+from jaxt2i.sharding import make_mesh, shard_batch
 from jaxt2i.tasks.base import Task
 from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
 from jaxt2i.text import TextProcessor
@@ -31,6 +33,13 @@ class Running:
 
   batches: Callable[[int], Iterator[Batch]]  # step → batches from that step on
   evaluators: Mapping[str, Evaluator]
+
+
+def eval_batches(source: Any, transform: Transform) -> Iterator[Batch]:
+  """All of a split once, see `eval_stream`; each batch is cut over the devices."""
+  mesh = make_mesh(EVAL_BATCH)
+  stream = eval_stream(source, transform, batch_size=EVAL_BATCH)
+  return (shard_batch(batch, mesh) for batch in stream)
 
 
 def augmentation(config: Mapping[str, Any]) -> Augmentation:

@@ -12,18 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxt2i import modules, text, weights
-from jaxt2i.data.stream import eval_stream, train_stream
+from jaxt2i.data.stream import train_stream
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.data.transforms import FirstCaption, RandomCaption
 from jaxt2i.errors import UsageError
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.samples import Samples
 from jaxt2i.experiment.parts import (
-  EVAL_BATCH,
   FEATURES_FILE,
   Running,
   augmentation,
   captions,
+  eval_batches,
   fresh,
   identity,
   learnt_captions,
@@ -121,7 +121,7 @@ class PriorExperiment:
       )
 
     def likelihood(source: Tokenized) -> Evaluator:
-      rows = lambda: eval_stream(source, first_caption, batch_size=EVAL_BATCH)
+      rows = lambda: eval_batches(source, first_caption)
       evaluate = Likelihood(self.task, rows)
       return lambda state: evaluate({"params": state.ema_params})
 

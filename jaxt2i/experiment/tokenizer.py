@@ -12,7 +12,7 @@ import numpy as np
 from jaxt2i import config as config_lib
 from jaxt2i import modules, pretrained
 from jaxt2i.adversarial import adversarial
-from jaxt2i.data.stream import eval_stream, train_stream
+from jaxt2i.data.stream import train_stream
 from jaxt2i.data.transforms import (
   AugmentedImage,
   image_row,
@@ -20,7 +20,7 @@ from jaxt2i.data.transforms import (
 from jaxt2i.errors import UsageError
 from jaxt2i.evaluators.pairs import Pairs
 from jaxt2i.evaluators.reconstruction import Reconstruction
-from jaxt2i.experiment.parts import EVAL_BATCH, Running, augmentation, fresh, identity, splits
+from jaxt2i.experiment.parts import Running, augmentation, eval_batches, fresh, identity, splits
 from jaxt2i.health import CollapseAlarm, entropy_cliff
 from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.state import FEATURES, TrainState
@@ -77,9 +77,7 @@ class TokenizerExperiment:
       self._warn_of_too_many_bits()  # once nothing is left that could be refused
       return stream
 
-    evaluate = Reconstruction(
-      self.task.model, lambda: eval_stream(self._val, image_row, batch_size=EVAL_BATCH)
-    )
+    evaluate = Reconstruction(self.task.model, lambda: eval_batches(self._val, image_row))
     alarm = CollapseAlarm(self.task.model.quantizer)
 
     def val(state: TrainState) -> Mapping[str, Any]:

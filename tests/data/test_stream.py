@@ -303,6 +303,8 @@ def test_evaluation_in_order_and_once():
   batches = list(stream.eval_stream(SOURCE, transform, batch_size=4))
   assert [list(batch["x"]) for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 9, 9]]
   assert [list(batch["weight"]) for batch in batches] == [[1] * 4, [1] * 4, [1, 1, 0, 0]]
+  assert np.concatenate([batch["index"] for batch in batches]).tolist() == [*range(10), 9, 9]
+  assert batches[0]["index"].dtype == np.int32
   assert batches[0]["weight"].dtype == np.float32
 
 

@@ -8,7 +8,7 @@ from jaxt2i.evaluators.copies import Copies, pixels, small
 from jaxt2i.evaluators.drawn import Drawing
 from jaxt2i.pictures import MARGIN
 from tests.features import features
-from tests.planted import OPTIONS, Planted
+from tests.planted import OPTIONS, Planted, values_of
 from tests.sources import Pictures, pictures, scenes
 
 
@@ -21,7 +21,7 @@ TRAIN, VAL, TEST = (Pictures(pictures(n, seed)) for n, seed in ((300, 0), (200, 
 
 def measured(images):
   drawing = Drawing(TEST, 20, OPTIONS)
-  return drawing(Planted(lambda prompt, index: images[index]), [Copies(TRAIN, VAL)])
+  return values_of(drawing, Planted(lambda prompt, index: images[index]), Copies(TRAIN, VAL))
 
 
 def test_copies_are_counted():
@@ -76,10 +76,10 @@ def test_a_memoriser_that_hides_behind_a_shift_is_caught_by_features():
   hidden = (np.roll(train.images, 3, axis=2) * 0.9).astype(np.uint8)
   score = Copies(train, val, features())
   draw = lambda prompt, index: hidden[index]
-  found = Drawing(test, 40, OPTIONS)(Planted(draw), [score])
-  honest = Drawing(test, 40, OPTIONS)(
-    Planted(lambda prompt, index: test.images[index]), [Copies(train, val, features())]
-  )
+  drawing = Drawing(test, 40, OPTIONS)
+  found = values_of(drawing, Planted(draw), score)
+  drawn = Planted(lambda prompt, index: test.images[index])
+  honest = values_of(drawing, drawn, Copies(train, val, features()))
   assert found["copy_rate_features"] > 0.5
   assert honest["copy_rate_features"] < 0.2
 
@@ -88,7 +88,7 @@ def test_the_sheet_shows_the_worst_beside_what_they_are_near_to():
   images = pictures(20, 3)
   images[4] = TRAIN.images[250]
   score = Copies(TRAIN, VAL)
-  Drawing(TEST, 20, OPTIONS)(Planted(lambda prompt, index: images[index]), [score])
+  values_of(Drawing(TEST, 20, OPTIONS), Planted(lambda prompt, index: images[index]), score)
   sheet = np.asarray(score.sheet())
   # The first cell: the copy, enlarged twelve times, and its original.
   first = sheet[MARGIN : MARGIN + 96, MARGIN : MARGIN + 96]

@@ -7,7 +7,7 @@ import pytest
 
 from jaxt2i.evaluators import drawn
 from jaxt2i.evaluators.drawn import Drawing, spread
-from tests.planted import OPTIONS, Planted
+from tests.planted import OPTIONS, Planted, values_of
 from tests.sources import Pictures, pictures
 
 SOURCE = Pictures(pictures(23))
@@ -35,7 +35,7 @@ def test_every_score_sees_every_piece_and_pictures_are_drawn_once(monkeypatch):
   monkeypatch.setattr(drawn, "PIECE", 4)
   pipeline = Planted(painted, rebuild=lambda images: 255 - images)
   scores = [Seen("drawn"), Seen("drawn"), Seen("real"), Seen("reconstructed"), Seen("captions")]
-  assert Drawing(SOURCE, 10, OPTIONS)(pipeline, scores)["drawn"] == 3
+  assert values_of(Drawing(SOURCE, 10, OPTIONS), pipeline, *scores)["drawn"] == 3
   chosen = [int(i) for i in np.linspace(0, 22, 10)]
   assert pipeline.prompts == [f"picture {i}" for i in chosen]  # once, and none without a caption
   images, again, real, reconstructed, captions = (np.concatenate(s.pieces) for s in scores)

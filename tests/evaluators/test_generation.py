@@ -10,7 +10,7 @@ from jaxt2i.evaluators.extractor import Features
 from jaxt2i.evaluators.frechet import LEAST_IMAGES
 from jaxt2i.evaluators.generation import Generation, compare, protocol
 from tests.features import features
-from tests.planted import OPTIONS, Planted
+from tests.planted import OPTIONS, Planted, values_of
 from tests.sources import Pictures, scenes
 
 N = 24
@@ -21,7 +21,7 @@ TRAIN, TEST, OTHER = (scenes(N, seed) for seed in range(3))
 
 def measured(draw):
   score = Generation(features(), Pictures(TRAIN))
-  return Drawing(Pictures(TEST), N, OPTIONS)(Planted(draw), [score])
+  return values_of(Drawing(Pictures(TEST), N, OPTIONS), Planted(draw), score)
 
 
 def test_what_draws_like_the_data_is_as_near_as_the_data():
@@ -104,7 +104,8 @@ def test_a_model_may_be_compared_pair_by_pair(monkeypatch):
 
 def test_of_the_training_split_there_is_no_floor():
   score = Generation(features(), None)
-  found = Drawing(Pictures(TEST), N, OPTIONS)(Planted(lambda prompt, index: OTHER[index]), [score])
+  drawing = Drawing(Pictures(TEST), N, OPTIONS)
+  found = values_of(drawing, Planted(lambda prompt, index: OTHER[index]), score)
   assert not any(name.startswith("floor") for name in found)
   assert 0 <= found["drawn_coverage_95"][0] < found["drawn_coverage_95"][1] <= 1
 

@@ -94,7 +94,7 @@ def test_a_perfect_memory(planted):
   results = Recall(source, n=10, options=OPTIONS)(
     planted(lambda prompt: source.images[number_of(prompt)])
   )
-  assert results == {"recall": 1.0, "ceiling": 1.0, "chance": 0.1}
+  assert results == {"recall": 1.0, "recall_ceiling": 1.0, "recall_chance": 0.1}
 
 
 def test_a_model_that_always_draws_the_same(planted):
@@ -117,7 +117,7 @@ def test_the_ceiling_is_the_tokenizers(planted):
   lost = planted(images, rebuild=lambda images: np.zeros_like(images))
   results = Recall(source, n=20, options=OPTIONS)(lost)
   assert results["recall"] == 1.0
-  assert results["ceiling"] <= 1 / 20
+  assert results["recall_ceiling"] <= 1 / 20
 
 
 @pytest.mark.parametrize(("n", "expected"), [(4, [0, 6, 12, 19]), (20, range(20)), (50, range(20))])
@@ -128,4 +128,4 @@ def test_captions_are_spread_over_the_split(planted, n, expected):
   prompts, per_prompt, seed, options = pipeline.asked
   assert prompts == tuple(f"picture {i}" for i in expected)
   assert (per_prompt, seed, options) == (1, 3, dataclasses.asdict(SamplingOptions(temperature=0.5)))
-  assert results["chance"] == 1 / len(expected)
+  assert results["recall_chance"] == 1 / len(expected)

@@ -14,7 +14,7 @@ from jaxt2i.evaluators.retrieval import (
   right_answers,
 )
 from jaxt2i.matcher import Matcher
-from tests.planted import OPTIONS, Planted
+from tests.planted import OPTIONS, Planted, values_of
 from tests.sources import Pictures, pictures
 
 
@@ -139,7 +139,7 @@ def ranked(images):
   """Of 20 captions of TEST; reconstructions are black."""
   black = lambda real: np.zeros_like(real)
   pipeline = Planted(lambda prompt, index: images[index], rebuild=black)
-  return Drawing(TEST, 20, OPTIONS)(pipeline, [RPrecision(Judge())])
+  return values_of(Drawing(TEST, 20, OPTIONS), pipeline, RPrecision(Judge()))
 
 
 def test_a_judge_tells_how_many_drawings_fit_their_captions(monkeypatch):

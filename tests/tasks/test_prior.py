@@ -13,7 +13,7 @@ from jaxt2i.errors import UsageError
 from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.text import PAD
-from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
+from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask, _blanked_evenly
 from tests.arrays import integers, random_params
 from tests.priors import small
 
@@ -278,7 +278,7 @@ def test_the_masked_loss_is_the_mean_over_what_is_to_be_guessed(train):
 
 
 def test_in_training_a_cosine_of_the_tokens_is_blanked():
-  counts = jax.jit(lambda key: masked_task()._blanked(key, (4000, 8), True).sum(axis=1))
+  counts = jax.jit(lambda key: masked_task()._blanked(key, (4000, 8)).sum(axis=1))
   found = np.bincount(np.asarray(counts(jax.random.key(0))), minlength=9)
   # P(⌈8 cos(π u / 2)⌉ ≤ n) = 1 − (2/π) arccos(n / 8)
   below = 1 - 2 / np.pi * np.arccos(np.arange(9) / 8)
@@ -289,7 +289,7 @@ def test_in_training_a_cosine_of_the_tokens_is_blanked():
 
 def test_which_tokens_are_blanked_is_left_to_chance():
   blanked = np.asarray(
-    jax.jit(lambda key: masked_task()._blanked(key, (4000, 8), True))(jax.random.key(1))
+    jax.jit(lambda key: masked_task()._blanked(key, (4000, 8)))(jax.random.key(1))
   )
   share = blanked.mean(axis=0)
   np.testing.assert_allclose(share, share.mean(), atol=0.03)
@@ -297,12 +297,25 @@ def test_which_tokens_are_blanked_is_left_to_chance():
 
 
 def test_evaluation_blanks_every_number_of_tokens_equally_often():
-  counts = np.asarray(masked_task()._blanked(jax.random.key(0), (32, 8), False).sum(axis=1))
-  # The rows behind the first ones may be padding.
-  for rows in (8, 16, 24, 32):
+  places = np.arange(10_000, 10_032, dtype=np.int32)
+  batch = {"tokens": np.zeros((32, 1, 8), np.int32), "index": places}
+  counts = np.asarray(
+    _blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, batch)).sum(axis=1)
+  )
+  for rows in (8, 16, 24, 32):  # so that few images have a mean of all numbers too
     found = np.bincount(counts[:rows], minlength=9)
     assert found[0] == 0
     assert np.all(np.abs(found[1:] - rows / 8) <= 1)
+
+
+def test_what_is_blanked_in_evaluation_depends_on_the_image_alone():
+  batch = {"tokens": np.zeros((9, 1, 8), np.int32), "index": np.arange(9, dtype=np.int32)}
+  blank = np.asarray(_blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, batch)))
+  other = {name: x[5:] for name, x in batch.items()}
+  np.testing.assert_array_equal(
+    blank[5:], _blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, other))
+  )
+  assert len(np.unique(blank, axis=0)) > 5
 
 
 def test_masked_evaluation_is_the_nll_of_an_order_at_random():

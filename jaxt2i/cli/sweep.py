@@ -1,0 +1,85 @@
+"""`jaxt2i sweep`: the best way of drawing, chosen on validation, all that was tried recorded."""
+
+import argparse
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxt2i.cli import drawing, evaluate
+from jaxt2i.errors import UsageError, UserError, suggest
+
+if TYPE_CHECKING:
+  from jaxt2i.evaluation import Request
+
+MOST = 64  # ways of drawing; more would find what fits validation by chance
+FILE = "sweep.jsonl"
+# Ends of the names of what is better the smaller it is; of all else more is better.
+LESS = ("kid", "mmd", "fd", "copy_rate", "copy_rate_features")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """The options of `jaxt2i sweep`."""
+  parser.add_argument("--workdir", required=True, help="folder of a trained prior")
+  parser.add_argument(
+    "--by",
+    required=True,
+    help="the number to choose by, such as r_precision, everything, drawn_kid",
+  )
+  for name, kind in (("temperature", float), ("guidance_scale", float), ("steps", int)):
+    default = {"temperature": drawing.TEMPERATURE, "guidance_scale": 1.0, "steps": 0}[name]
+    parser.add_argument(
+      f"--{name}", type=kind, nargs="+", default=[default], help=f"values (default: {default})"
+    )
+  evaluate.add_request_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Evaluates every combination, a line each in `<workdir>/eval/sweep.jsonl`; prints the best."""
+  axes = {name: getattr(args, name) for name in ("temperature", "guidance_scale", "steps")}
+  ways = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+  if len(ways) > MOST:
+    raise UsageError(f"{len(ways)} ways of drawing are asked for: must be {MOST} at most.")
+  from jaxt2i import evaluation
+  from jaxt2i.evaluators import scores
+  from jaxt2i.sampling import SamplingOptions
+
+  options = [SamplingOptions(**way) for way in ways]  # refuses what has no meaning before all else
+  workdir = Path(args.workdir)
+  asked = evaluate.request(args, options[0], "val")
+  metrics = tuple(name for name in evaluation.fitting(workdir, asked) if name in scores.NAMES)
+  if not metrics:
+    raise UserError(f"{workdir} draws nothing: give the workdir of a prior.")
+  found = []
+  for way, each in zip(ways, options, strict=True):
+    changed = dataclasses.replace(asked, options=each, metrics=metrics)
+    found.append(_measure(workdir, changed, args.by, way))
+  best = (min if args.by.endswith(LESS) else max)(found, key=lambda line: line[args.by])
+  flags = " ".join(f"--{name}={best[name]}" for name in axes)
+  print(f"\nbest of {len(found)} by {args.by}, on validation: {flags}")
+  print(f"written to {workdir / 'eval' / FILE}")
+  return 0
+
+
+def _measure(workdir: Path, asked: "Request", by: str, way: Mapping[str, Any]) -> dict[str, Any]:
+  """One way of drawing: its line, printed and written."""
+  from jaxt2i import evaluation, evaluation_report
+
+  report = evaluation.evaluate(workdir, asked)
+  found = {name: (value, bounds) for name, value, bounds in evaluation_report.rows(report.values)}
+  if by not in found:
+    raise UsageError(f"--by is {by!r}: {suggest(by, found)}")
+  value, bounds = found[by]
+  shown = "  ".join(f"{name} {x:g}" for name, x in way.items())
+  interval = "" if bounds is None else f"  ({bounds[0]:.4g} to {bounds[1]:.4g})"
+  print(f"{shown}  {by} {value:.4g}{interval}", flush=True)
+  line = {**report.base, **report.settings, **{name: x for name, (x, _) in found.items()}}
+  try:
+    (workdir / "eval").mkdir(exist_ok=True)
+    with (workdir / "eval" / FILE).open("a", encoding="utf-8") as file:
+      file.write(json.dumps(line) + "\n")
+  except OSError as error:
+    raise UserError(f"cannot write to {workdir} ({error.strerror}): free the path.") from error
+  return line
