@@ -3,9 +3,9 @@
 import importlib.metadata
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.timing import num_cores
+from jaxt2i.machine import processor
 
 
 def row(cells: Sequence[str]) -> str:
@@ -22,16 +22,6 @@ def head(cells: Sequence[str]) -> str:
 def machine(*packages: str) -> str:
   """Processor, cores that may be used, and versions of Python and of the packages."""
   versions = (f"{name} {importlib.metadata.version(name)}" for name in packages)
-  return f"{_processor()}, {num_cores()} cores; Python {platform.python_version()}, " + ", ".join(
+  return f"{processor()}, {num_cores()} cores; Python {platform.python_version()}, " + ", ".join(
     versions
   )
-
-
-def _processor() -> str:
-  """The processor's name, where Linux tells it."""
-  try:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:
-    return platform.machine()
-  names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-  return next(names, platform.machine())

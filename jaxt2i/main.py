@@ -98,6 +98,7 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
   from jaxt2i import checkpoints, experiment, optim, writers
   from jaxt2i import config as config_lib
   from jaxt2i.best import Best
+  from jaxt2i.sessions import Sessions
   from jaxt2i.sharding import make_mesh, replicated
   from jaxt2i.state import TrainState
   from jaxt2i.train import LoopOptions, train
@@ -141,6 +142,7 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
         checkpoints=saved,
         options=loop,
         best=watching,
+        on_save=Sessions(workdir, start_step).saved,
       )
   logger.info("done: %s", workdir)
 

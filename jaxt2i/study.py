@@ -5,28 +5,20 @@ import hashlib
 import json
 import logging
 import math
-import statistics
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from jaxt2i import config as config_lib
-from jaxt2i import experiment, main, modules, optim
+from jaxt2i import cost, experiment, main, modules
 from jaxt2i.errors import UsageError, UserError, suggest
 from jaxt2i.evaluation import MEASURING, Request, evaluate
 from jaxt2i.sampling import SamplingOptions
-from jaxt2i.sharding import make_mesh, replicated
-from jaxt2i.state import TrainState
-from jaxt2i.train import LoopOptions
 
 logger = logging.getLogger(__name__)
 
 ROW, _PLAN = "row.json", "plan.json"
-_TIMED_STEPS = 7
 DRAWN, TEMPERATURE = 100, 0.8  # pictures that a study of priors draws, and how
 
 
@@ -195,34 +187,19 @@ def _plan(config: Mapping[str, Any], minutes: float, identity: str, path: Path) 
 def _measure(config: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
   """Seconds of a training step, the median of some; sizes of the network and of its tokens."""
   what = experiment.make(config)
-  loop = config_lib.build(LoopOptions, config["loop"], "config.loop")
-  optimizer = config_lib.build(optim.Optimizer, config["optimizer"], "config.optimizer").build(
-    loop.num_steps
-  )
-  mesh = make_mesh(config["batch_size"])
-  step = experiment.make_step(what, optimizer, mesh)
-  example = jax.tree.map(lambda x: np.repeat(x, config["batch_size"], axis=0), what.example())
-  fresh = TrainState.create(what.init(jax.random.key(0)), optimizer)
-  state = jax.device_put(fresh, replicated(mesh))
+  found = cost.of_step(config, what)
   model: Any = what.task.model  # type: ignore[attr-defined]
   if config["task"] == "prior":
     (h, w), codebook_size = model.grid, model.codebook_size
   else:
     h, w = modules.grid(model, config["data"]["image_size"])
     codebook_size = model.quantizer.codebook_size
-  facts = {
+  return found.seconds, {
     "tokens": h * w,
     "codebook_size": codebook_size,
     "bits": h * w * math.log2(codebook_size),
-    "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    "parameters": found.parameters,
   }
-  seconds = []
-  for _ in range(_TIMED_STEPS + 1):
-    start = time.perf_counter()
-    state, _ = step(state, example)
-    jax.block_until_ready(state.step)
-    seconds.append(time.perf_counter() - start)
-  return statistics.median(seconds[1:]), facts  # the first one compiles
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

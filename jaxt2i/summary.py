@@ -53,15 +53,15 @@ def log_cost(step_fn: Callable[..., Any], batch: Batch) -> None:
   """One line: what a compiled step computes and holds; nothing where the backend doesn't tell."""
   if not isinstance(step_fn, jax.stages.Compiled):
     return
-  devices = len(_devices(step_fn))
+  count = len(devices(step_fn))
   told = []
-  flops = (step_fn.cost_analysis() or {}).get("flops", 0.0) * devices
+  flops = (step_fn.cost_analysis() or {}).get("flops", 0.0) * count
   if flops > 0:
     examples = len(jax.tree.leaves(batch)[0])
     told.append(f"{_scaled(flops)}FLOP, {_scaled(flops / examples)}FLOP an example")
   memory = _bytes(step_fn)
   if memory:
-    told.append(f"{memory / 2**20:,.0f} MiB" + (f" on each of {devices} devices" * (devices > 1)))
+    told.append(f"{memory / 2**20:,.0f} MiB" + (f" on each of {count} devices" * (count > 1)))
   if told:
     logger.info("a step: %s", "; ".join(told))
 
@@ -79,7 +79,8 @@ def _bytes(compiled: jax.stages.Compiled) -> int:
   )
 
 
-def _devices(compiled: jax.stages.Compiled) -> set[jax.Device]:
+def devices(compiled: jax.stages.Compiled) -> set[jax.Device]:
+  """That a compiled program runs on."""
   shardings = jax.tree.leaves(compiled.input_shardings)
   return set().union(*(sharding.device_set for sharding in shardings))
 

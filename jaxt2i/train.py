@@ -139,6 +139,7 @@ def train(
   checkpoints: Checkpoints,
   options: LoopOptions,
   best: Best | None = None,
+  on_save: Callable[[int], None] | None = None,
 ) -> TrainState:
   """Runs the steps from `state.step` to the end and returns the last state.
 
@@ -151,6 +152,7 @@ def train(
     checkpoints: where the state is saved.
     options: when to do what.
     best: keeps the best state and says when to stop, where `options` have a patience.
+    on_save: is told the step of each save.
 
   Raises:
     UserError: the loss is not finite; the last checkpoint is kept.
@@ -189,6 +191,8 @@ def train(
     if step % options.checkpoint_every == 0 or last:
       writer.flush()  # first: a step that is saved is a step that is logged
       checkpoints.save(step, state)
+      if on_save:
+        on_save(step)
   return state
 
 

@@ -59,6 +59,14 @@ def step(workdir: Path) -> int | None:
   return next(iter(stored.complete_steps(_folder(workdir) / "checkpoints")), None)
 
 
+def disk_bytes(workdir: Path) -> int:
+  """Of the file of weights, or of the checkpoint, which has the optimiser's state too."""
+  if (workdir / FILE).exists():
+    return (workdir / FILE).stat().st_size
+  folder = _folder(workdir) / "checkpoints" / str(step(workdir))
+  return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _folder(workdir: Path) -> Path:
   return workdir / best.FOLDER if best.steps(workdir) else workdir
 

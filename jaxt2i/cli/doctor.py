@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from jaxt2i import __version__, environment
+from jaxt2i import __version__, environment, machine
 
 _STACK = (
   "jax",
@@ -136,7 +136,10 @@ def _device_lines(warnings: list[str]) -> list[tuple[str, str]]:
 
 
 def _machine_lines(warnings: list[str]) -> list[tuple[str, str]]:
-  lines = [("system", f"{platform.system()} {platform.machine()}"), ("CPU cores", cpu_cores())]
+  lines = [
+    ("system", f"{platform.system()} {platform.machine()}"),
+    ("CPU cores", machine.cpu_cores()),
+  ]
   memory = available_memory()
   if memory is not None:
     lines.append(("free memory", _bytes(memory)))
@@ -158,13 +161,6 @@ def _folder_lines() -> list[tuple[str, str]]:
   # The user's own choice may be a bucket, whose size is not ours to add up.
   size = "" if "://" in compiled else f" ({_bytes(folder_size(Path(compiled)))})"
   return [*lines, ("compiled programs", compiled + size)]
-
-
-def cpu_cores() -> str:
-  """How many CPU cores this process may use, and of how many."""
-  total = os.cpu_count() or 1
-  usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
-  return str(total) if usable == total else f"{usable} of {total}"
 
 
 def available_memory(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
   from jaxt2i.sampling import SamplingOptions
 
 MOST_CANDIDATES = 256
+EFFICIENCY = "efficiency"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--metrics",
     default="",
     help="some of reconstruction, likelihood, recall, attributes, copies, generation, retrieval, "
-    "separated by commas (default: all that fit the run)",
+    "separated by commas (default: all that fit the run), or efficiency",
   )
   add_request_arguments(parser)
   drawing.add_arguments(parser)
@@ -72,7 +73,10 @@ def names(given: str) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
   """Prints a table, writes `<workdir>/eval/<split>.json`, `.csv`, `.tex` and sheets of pictures."""
-  asked = request(args, drawing.options(args), args.split, names(args.metrics))
+  options, metrics = drawing.options(args), names(args.metrics)
+  if EFFICIENCY in metrics:
+    return _efficiency(args, options, metrics)
+  asked = request(args, options, args.split, metrics)
   from jaxt2i import evaluation_report
   from jaxt2i.evaluation import evaluate
 
@@ -86,6 +90,20 @@ def run(args: argparse.Namespace) -> int:
       "numbers of the best of several are too good: choose on val (`jaxt2i sweep`)."
     )
   path = evaluation_report.write(report, workdir / "eval", args.split)
+  print(f"written to {path}, .csv and .tex")
+  return 0
+
+
+def _efficiency(
+  args: argparse.Namespace, options: "SamplingOptions", metrics: tuple[str, ...]
+) -> int:
+  if len(metrics) > 1:
+    raise UsageError(f"--metrics is {args.metrics!r}: efficiency is measured alone, on no split.")
+  from jaxt2i import efficiency, evaluation_report
+
+  report = efficiency.measure(Path(args.workdir), options)
+  show(report)
+  path = evaluation_report.write(report, Path(args.workdir) / "eval", EFFICIENCY)
   print(f"written to {path}, .csv and .tex")
   return 0
 
