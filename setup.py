@@ -69,6 +69,9 @@ EXTRAS_REQUIRE = {
   "notebooks": NOTEBOOKS,
   # The peers that we are measured against
   "benchmark": ["torch>=2.13", "vector-quantize-pytorch>=1.32,<1.33"],
+  # The implementations that Inception and CLIP are compared with, by tests that otherwise skip.
+  # torch-fidelity needs the torchvision that was built for the very torch that is installed.
+  "reference": ["torch>=2.13", "torch-fidelity>=0.4,<0.5", "transformers>=5.23,<6"],
   # Beam wants older versions of some packages than constraints.txt names: leave those out, or
   # give it an environment of its own, as `make test-beam` does.
   "beam": ["apache-beam>=2.77,<3"],

@@ -42,8 +42,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
   },
 }
 _PROJECTION = {"projection_dim": 512}
-_HIGHEST = 10**6  # of any number
-_MOST_LAYERS = 1000
+_LIMITS = {"num_hidden_layers": (1, 1000), "max_position_embeddings": (2, 10**6)}
 _ANY_EOS = 2  # what files say that were written before the number mattered
 
 
@@ -107,6 +106,11 @@ def clip(folder: str | Path, sha256_prefix: str = "") -> Clip:
       f"{folder / CONFIG} has eos_token_id {eos}, the tokenizer beside it {text.eos}: take both of "
       "one CLIP"
     )
+  if not (folder / WEIGHTS).exists():
+    raise UserError(
+      f"{folder} has no {WEIGHTS}: download it, or where there is a pytorch_model.bin, write it "
+      "with transformers' CLIPModel.from_pretrained(folder).save_pretrained(folder)"
+    )
   file = supplied.read(folder / WEIGHTS, sha256_prefix)
   return Clip(model, file.params(shapes(model)), text, file.sha256)
 
@@ -126,6 +130,11 @@ def read_config(path: Path) -> tuple[network.Clip, int]:
   if vision["num_channels"] != 3:
     raise UserError(
       f"{path} has num_channels {vision['num_channels']}, expected 3: take another CLIP"
+    )
+  if vision["patch_size"] > vision["image_size"]:
+    raise UserError(
+      f"{path} has patch_size {vision['patch_size']}, expected at most image_size, "
+      f"{vision['image_size']}: restore it"
     )
   model = network.Clip(
     vision=_transformer(path, vision),
@@ -164,14 +173,17 @@ def _checked(path: Path, section: Mapping[str, Any], defaults: Mapping[str, Any]
   values = {}
   for name, default in defaults.items():
     value = values[name] = section.get(name, default)
-    most = _MOST_LAYERS if name == "num_hidden_layers" else _HIGHEST
+    least, most = _LIMITS.get(name, (1, 10**6))
     match default:
       case int():
-        sound, expected = type(value) is int and 1 <= value <= most, f"a number from 1 to {most}"
+        expected = f"a number from {least} to {most}"
+        sound = type(value) is int and least <= value <= most
       case float():
-        sound, expected = type(value) is float and 0 < value < 1, "a number between 0 and 1"
+        expected = "a number between 0 and 1"
+        sound = type(value) is float and 0 < value < 1
       case _:
-        sound, expected = value in list(ACTIVATIONS), f"one of {', '.join(ACTIVATIONS)}"
+        expected = f"one of {', '.join(ACTIVATIONS)}"
+        sound = value in list(ACTIVATIONS)
     if not sound:
       raise UserError(f"{path} has {name} {value!r}, expected {expected}: restore it")
   return values

@@ -18,7 +18,12 @@ from jaxt2i import torch_files
 from jaxt2i.errors import UserError
 from jaxt2i.types import Variables
 
-_FLOATS = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64}
+_FLOATS = {
+  "F16": np.dtype(np.float16),
+  "BF16": np.dtype(ml_dtypes.bfloat16),
+  "F32": np.dtype(np.float32),
+  "F64": np.dtype(np.float64),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +41,23 @@ class WeightFile:
   tensors: Mapping[str, np.ndarray]
 
   def take(self, name: str, *shape: int) -> np.ndarray:
-    """A tensor as float32; UserError if the file lacks it or has it in another shape."""
-    if name not in self.tensors:
-      found = f"no tensor {name!r} among its {len(self.tensors)}, expected {list(shape)}"
-    elif self.tensors[name].shape != shape:
-      found = f"tensor {name!r} as {list(self.tensors[name].shape)}, expected {list(shape)}"
+    """A tensor as float32; UserError if the file lacks it, or has it in another shape or broken."""
+    tensor = self.tensors.get(name)
+    if tensor is None:
+      found = f"no tensor {name!r} among its {len(self.tensors)}"
+    elif tensor.shape != shape or tensor.dtype not in _FLOATS.values():
+      found = f"tensor {name!r} as {tensor.dtype} {list(tensor.shape)}"
     else:
-      return self.tensors[name].astype(np.float32)
-    raise UserError(f"{self.path} has {found}: it is of another network, take the file of this one")
+      array = tensor.astype(np.float32)
+      if np.isfinite(array).all():
+        return array
+      raise UserError(
+        f"{self.path} has tensor {name!r} with numbers that are not finite: restore it"
+      )
+    raise UserError(
+      f"{self.path} has {found}, expected floats {list(shape)}: it is of another network, take the "
+      "file of this one"
+    )
 
   def params(self, shapes: Mapping[str, Any]) -> Variables:
     """Flax parameters of PyTorch's: kernels are turned round. UserError as in `take`.

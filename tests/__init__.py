@@ -1,0 +1,1 @@
+"""A package, or else that of the same name which torch-fidelity installs would be imported."""
