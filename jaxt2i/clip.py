@@ -42,7 +42,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
   },
 }
 _PROJECTION = {"projection_dim": 512}
-_LIMITS = {"num_hidden_layers": (1, 1000), "max_position_embeddings": (2, 10**6)}
+_LIMITS = {"num_hidden_layers": (1, 100), "max_position_embeddings": (2, 10**6)}
 _ANY_EOS = 2  # what files say that were written before the number mattered
 
 
