@@ -50,6 +50,9 @@ def get_config(arg: str = "") -> ConfigDict:
   # "word" start; a GRU or LSTM can have embeddings of its size: --config.model.text.embed_dim=100
   config.word_vectors = ""
   config.prompts = PROMPTS[chosen["data"]]
+  # At each evaluation n pictures may be drawn for validation captions and looked at: by attributes
+  # (of shapes), copies, generation. `jaxt2i evaluate` measures the same of a finished run.
+  config.evaluation = dict(metrics=(), n=4 if tiny else 64, temperature=0.8)
   config.loss = dict(condition_dropout=0.1, label_smoothing=0.0)
   if chosen["kind"] == "autoregressive":
     config.loss.update(token_dropout=1.0, token_replacement=0.0, random_order_steps=0)

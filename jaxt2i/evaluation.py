@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxt2i import clip, data, inception, matcher, metrics, modules, pipeline, pretrained, weights
 from jaxt2i import config as config_lib
-from jaxt2i import data, matcher, metrics, modules, pipeline, pretrained, weights
 from jaxt2i.data.records import Source
 from jaxt2i.data.transforms import FirstCaption, image_row
 from jaxt2i.errors import UsageError, UserError, suggest
@@ -46,6 +46,8 @@ METRICS = {
     "copies",
     "generation",
     "retrieval",
+    "inception",
+    "clip",
   ),
   "dual_encoder": ("retrieval",),
 }
@@ -64,6 +66,8 @@ class Request:
     judge: workdir of a dual encoder of the same data, which ranks captions for the pictures.
     rerank: workdir of another one, which chooses among `candidates` drawings for each caption.
     candidates: 1 without `rerank`.
+    inception: the file of FID's InceptionV3, with what its hash must begin with; None: no FID.
+    clip: the folder of a CLIP, likewise.
   """
 
   split: str = "val"
@@ -74,6 +78,8 @@ class Request:
   judge: Path | None = None
   rerank: Path | None = None
   candidates: int = 1
+  inception: tuple[Path, str] | None = None
+  clip: tuple[Path, str] | None = None
 
 
 def evaluate(workdir: Path, request: Request) -> Report:
@@ -99,8 +105,11 @@ class _Evaluation:
     self._config = config = config_lib.load(workdir)
     self.chosen = self._choose()
     self._refuse_useless_options()
+    # Whatever may be refused comes before anything is drawn.
     self._judge = _dual_encoder(request.judge, config, "judge")
     self._reranking = self._reranker()
+    self._inception = request.inception and inception.inception(*request.inception)
+    self._clip = request.clip and clip.clip(*request.clip)
     self._train = _training_data(workdir, config)
     self._source = data.load(request.split, **config["data"])
     self.chosen = self._possible()
@@ -121,11 +130,13 @@ class _Evaluation:
     if self._config["task"] == "dual_encoder":
       found = {"retrieval": Measured({}, Retrieval(source)(matcher.load(self._workdir)))}
       return Report(base, settings, found, {}, source.attribution)
-    parts: dict[str, Measured] = {}
     _require_finite(self._road, self._workdir)
-    for name in self.chosen:
-      if (measure := getattr(self, f"_{name}", None)) is not None:
-        parts[name] = measure()
+    of_split = {
+      "reconstruction": self._reconstruction,
+      "likelihood": self._likelihood,
+      "recall": self._recall,
+    }
+    parts = {name: of_split[name]() for name in self.chosen if name in of_split}
     drawn_metrics = [name for name in self.chosen if name in scores.NAMES]
     if drawn_metrics or "recall" in parts:
       settings |= dataclasses.asdict(request.options)
@@ -140,12 +151,10 @@ class _Evaluation:
     return Report(base, settings, parts, sheets, source.attribution)
 
   def _refuse_useless_options(self) -> None:
-    for option in ("judge", "rerank"):
+    for option in ("judge", "rerank", "inception", "clip"):
       given = getattr(self._request, option)
       if given is not None and self._config["task"] != "prior":
-        raise UsageError(
-          f"--{option} is {str(given)!r}: {self._workdir} draws nothing that it could judge."
-        )
+        raise UsageError(f"--{option} is given: {self._workdir} draws nothing that it could judge.")
 
   def _reranker(self) -> Reranking | None:
     """What chooses among candidates, if anything; UserError if the judge does."""
@@ -198,7 +207,7 @@ class _Evaluation:
       lacks = self._lacks(name) if self._config["task"] == "prior" else ""
       if lacks and name in self._request.metrics:
         raise UserError(f"--metrics has {name!r}: {lacks}.")
-      if lacks and name == "generation":
+      if lacks and (name == "generation" or getattr(self._request, name, None) is not None):
         logger.info("%s is left out: %s", name, lacks)
       if not lacks:
         kept.append(name)
@@ -213,8 +222,11 @@ class _Evaluation:
       return "attributes are known of the data 'shapes' alone"
     if name == "retrieval" and self._judge is None:
       return "it wants --judge, the workdir of a trained dual encoder"
-    if name == "generation":
-      return scores.too_few(self._drawn, self._train) or self._unseen
+    if name in ("inception", "clip") and getattr(self._request, name) is None:
+      return f"it wants --{name}, weights that you supply"
+    if name in ("generation", "inception", "clip"):
+      few = scores.too_few(self._drawn, self._train)
+      return few or (self._unseen if name == "generation" else "")
     return ""
 
   def _reconstruction(self) -> Measured:
@@ -260,6 +272,8 @@ class _Evaluation:
       drawn=self._drawn,
       features=None if self._unseen else self._features,
       judge=self._judge,
+      inception=self._inception,
+      clip=self._clip,
     )
 
   def _recall(self) -> Measured:

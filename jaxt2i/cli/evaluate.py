@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--metrics",
     default="",
     help="some of reconstruction, likelihood, recall, attributes, copies, generation, retrieval, "
-    "separated by commas (default: all that fit the run), or efficiency",
+    "inception, clip, separated by commas (default: all that fit the run), or efficiency",
   )
   add_request_arguments(parser)
   drawing.add_arguments(parser)
@@ -37,6 +37,14 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--judge", help="folder of a trained dual encoder, which ranks captions for the pictures drawn"
+  )
+  parser.add_argument("--inception", help="FID: your file pt_inception-2015-12-05-6726825d.pth")
+  parser.add_argument("--clip", help="CMMD and CLIP score: your folder of a CLIP, as downloaded")
+  parser.add_argument(
+    "--inception_sha256", help="what its hash must begin with (default: that of this very file)"
+  )
+  parser.add_argument(
+    "--clip_sha256", default="", help="what the hash of its model.safetensors must begin with"
   )
   drawing.add_rerank(parser)
   drawing.add_seed(parser)
@@ -52,8 +60,11 @@ def request(
     raise UsageError(f"--candidates is {args.candidates}: must be from 1 to {MOST_CANDIDATES}.")
   seed = drawing.seed(args)
   from jaxt2i.evaluation import Request  # not above: `--help` should not wait for JAX
+  from jaxt2i.inception import SHA256_PREFIX
 
   path = lambda given: None if given is None else Path(given)
+  weights = lambda given, sha256: None if given is None else (Path(given), sha256)
+  known = SHA256_PREFIX if args.inception_sha256 is None else args.inception_sha256
   return Request(
     split=split,
     n=args.n,
@@ -63,6 +74,8 @@ def request(
     judge=path(args.judge),
     rerank=path(args.rerank),
     candidates=args.candidates if args.rerank else 1,
+    inception=weights(args.inception, known),
+    clip=weights(args.clip, args.clip_sha256),
   )
 
 

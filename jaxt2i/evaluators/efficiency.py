@@ -19,9 +19,7 @@ BATCHES = (1, 16)  # pictures that are asked for at once
 REPEATS = {1: 20, 16: 10}
 
 
-def of_drawing(
-  pipeline: Pipeline, image_size: int, options: SamplingOptions
-) -> dict[str, Any]:
+def of_drawing(pipeline: Pipeline, image_size: int, options: SamplingOptions) -> dict[str, Any]:
   """Parameters, bytes in memory, and milliseconds of drawing or, without a prior, of both ways.
 
   `draw_1_p50_ms`: half of the calls for one picture took less, `draw_16_p95_ms`: 95 % of those for

@@ -1,8 +1,12 @@
 """Are a prior's drawings, as a set, like the images of a split?"""
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from jaxt2i.data.records import Source
 from jaxt2i.evaluators import extractor, intervals
@@ -19,12 +23,73 @@ _AT_ONCE = 256  # training images
 Value = float | tuple[float, float]  # or an interval
 
 
+@dataclasses.dataclass(frozen=True)
+class Space:
+  """What sets of images are compared in: how a network sees them, and by which distances.
+
+  Attributes:
+    look: images uint8 [n, H, W, 3] to their features.
+    together: features of parts to those of all.
+    compare: features of real images and of others to values, with intervals; `paired` as of
+      `compare`.
+  """
+
+  look: Callable[[np.ndarray], Any]
+  together: Callable[[list[Any]], Any]
+  compare: Callable[..., dict[str, Value]]
+
+
 class Generation:
   """A `Score`: distances of sets of pictures from the real images whose captions were drawn.
 
   `drawn_…` are of the drawings for captions, `random_…` of those without, `floor_…` of as many
   training images: what drawings would have that are as good as real ones. (Where the split is of
   another distribution than training, as held-out combinations are, this is its distance from it.)
+  """
+
+  def __init__(self, space: Space, train: Source | None):
+    """Without `train` there is no floor: where the split is that of training, it is the same."""
+    self._space, self._train = space, train
+    self._real: list[Any] = []
+    self._fake: dict[str, list[Any]] = {"drawn": [], "random": []}
+
+  def add(self, piece: Piece) -> None:
+    """Looks at a piece."""
+    look = self._space.look
+    self._real.append(look(piece.real))
+    self._fake["drawn"].append(look(piece.drawn))
+    self._fake["random"].append(look(piece.random))
+
+  def values(self) -> dict[str, Value]:
+    """Of all pieces."""
+    real = self._space.together(self._real)
+    sets = {name: self._space.together(parts) for name, parts in self._fake.items()}
+    if self._train is not None:
+      sets["floor"] = self._training(self._train, len(real))
+    return {
+      f"{name}_{key}": value
+      for name, fake in sets.items()
+      for key, value in self._space.compare(real, fake, paired=name == "drawn").items()
+    }
+
+  def _training(self, train: Source, count: int) -> Any:
+    numbers = spread(len(train), count)
+    parts = []
+    for start in range(0, len(numbers), _AT_ONCE):
+      images = [train[i].image for i in numbers[start : start + _AT_ONCE]]
+      parts.append(self._space.look(np.stack(images)))
+    return self._space.together(parts)
+
+
+def efficientnet(variables: Variables) -> Space:
+  """The features of `extractor`, and the distances of `compare`."""
+  return Space(partial(Features.of, variables), Features.together, compare)
+
+
+def compare(
+  real: Features, fake: Features, *, paired: bool = False, seed: int = 0
+) -> dict[str, Value]:
+  """All distances of two sets, `LEAST_DRAWN` images or more each, with their intervals `…_95`.
 
   - `kid`: squared kernel distance, KID's formula; 0 for one distribution, at any number of images.
   - `mmd`: 1,000 times the same with CMMD's kernel, on features of length 1 as there.
@@ -33,46 +98,6 @@ class Generation:
 
   The features are none of InceptionV3 or CLIP, so none of these is a published FID, KID or CMMD.
   `…_95` is an interval: see `intervals.of_resamples`.
-  """
-
-  def __init__(self, variables: Variables, train: Source | None):
-    """Without `train` there is no floor: where the split is that of training, it is the same."""
-    self._variables, self._train = variables, train
-    self._real: list[Features] = []
-    self._fake: dict[str, list[Features]] = {"drawn": [], "random": []}
-
-  def add(self, piece: Piece) -> None:
-    """Looks at a piece."""
-    look = partial(Features.of, self._variables)
-    self._real.append(look(piece.real))
-    self._fake["drawn"].append(look(piece.drawn))
-    self._fake["random"].append(look(piece.random))
-
-  def values(self) -> dict[str, Value]:
-    """Of all pieces."""
-    real = Features.together(self._real)
-    sets = {name: Features.together(parts) for name, parts in self._fake.items()}
-    if self._train is not None:
-      sets["floor"] = self._training(self._train, len(real))
-    return {
-      f"{name}_{key}": value
-      for name, fake in sets.items()
-      for key, value in compare(real, fake, paired=name == "drawn").items()
-    }
-
-  def _training(self, train: Source, count: int) -> Features:
-    numbers = spread(len(train), count)
-    parts = []
-    for start in range(0, len(numbers), _AT_ONCE):
-      images = [train[i].image for i in numbers[start : start + _AT_ONCE]]
-      parts.append(Features.of(self._variables, np.stack(images)))
-    return Features.together(parts)
-
-
-def compare(
-  real: Features, fake: Features, *, paired: bool = False, seed: int = 0
-) -> dict[str, Value]:
-  """All distances of two sets, `LEAST_DRAWN` images or more each, with their intervals.
 
   Args:
     real, fake: features.
@@ -80,9 +105,7 @@ def compare(
       resampled together.
     seed: of the resamples.
   """
-  of_real = intervals.resamples(len(real), seed)
-  of_fake = of_real if paired else intervals.resamples(len(fake), seed + 1)
-  weights = of_real, of_fake
+  weights = resampled(len(real), len(fake), paired=paired, seed=seed)
   unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
   values = {
     "kid": mmd2(real.last, fake.last, polynomial, weights, paired=paired),
@@ -93,6 +116,20 @@ def compare(
     columns = zip(*(w.T for w in weights), strict=True)
     of = lambda w, v: frechet_distance(Moments.of(real.middle, w), Moments.of(fake.middle, v))
     values["fd"] = np.array([of(w, v) for w, v in columns])
+  return with_intervals(values)
+
+
+def resampled(
+  real: int, fake: int, *, paired: bool, seed: int, most: int = intervals.RESAMPLES
+) -> tuple[Float64[np.ndarray, "n R"], Float64[np.ndarray, "m R"]]:
+  """Weights of two sets and of their resamples, pairs resampled together; see `intervals`."""
+  of_real = intervals.resamples(real, seed)
+  of_fake = of_real if paired else intervals.resamples(fake, seed + 1)
+  return of_real[:, : most + 1], of_fake[:, : most + 1]
+
+
+def with_intervals(values: Mapping[str, Float64[np.ndarray, " R"]]) -> dict[str, Value]:
+  """Values of sets and of their resamples as numbers with intervals."""
   result: dict[str, Value] = {}
   for name, found in values.items():
     low, high = intervals.of_resamples(found)

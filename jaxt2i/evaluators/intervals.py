@@ -34,6 +34,12 @@ def of_resamples(values: Float64[np.ndarray, " R"]) -> tuple[float, float]:
   return float(values[0]) - half, float(values[0]) + half
 
 
+def of_mean(values: Float64[np.ndarray, " n"]) -> tuple[float, float]:
+  """±1.96 standard errors about a mean of 2 values or more."""
+  half = _DEVIATIONS * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+  return float(np.mean(values)) - half, float(np.mean(values)) + half
+
+
 def of_share(hits: Bool[np.ndarray, " n"]) -> tuple[float, float]:
   """Wilson's interval of a share (1927): it stays within [0, 1] and has a width at 0 and at 1."""
   n, z2 = len(hits), _DEVIATIONS**2

@@ -4,19 +4,22 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
+from jaxt2i.clip import Clip
 from jaxt2i.data.records import Source
 from jaxt2i.evaluation_report import Measured
-from jaxt2i.evaluators import attributes, copies, generation, retrieval
+from jaxt2i.evaluators import attributes, copies, generation, published, retrieval
 from jaxt2i.evaluators.attributes import Attributes
 from jaxt2i.evaluators.copies import Copies
 from jaxt2i.evaluators.drawn import Drawing, Score
 from jaxt2i.evaluators.generation import LEAST_DRAWN, Generation
+from jaxt2i.evaluators.published import ClipScores
 from jaxt2i.evaluators.retrieval import RPrecision
+from jaxt2i.inception import Inception
 from jaxt2i.matcher import Matcher
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.types import Variables
 
-NAMES = ("attributes", "copies", "generation", "retrieval")
+NAMES = ("attributes", "copies", "generation", "retrieval", "inception", "clip")
 
 
 class Scores:
@@ -32,6 +35,8 @@ class Scores:
     drawn: int,
     features: Variables | None = None,
     judge: Matcher | None = None,
+    inception: Inception | None = None,
+    clip: Clip | None = None,
   ):
     """Makes them.
 
@@ -43,6 +48,7 @@ class Scores:
       drawn: how many.
       features: of EfficientNet; "generation" wants them, "copies" looks through them too.
       judge: what "retrieval" asks.
+      inception, clip: networks that "inception" and "clip" look through.
     """
     self._drawn = drawn
     self._scores: dict[str, tuple[Score, Mapping[str, str]]] = {}
@@ -51,15 +57,25 @@ class Scores:
     if "copies" in names:
       said = copies.protocol(len(train), len(val), seen=features is not None)
       self._scores["copies"] = Copies(train, val, features), {"copies": said}
+    floor = None if split == "train" else train
     if "generation" in names:
       assert features is not None
-      floor = None if split == "train" else train
       said = generation.protocol(drawn, split)
-      self._scores["generation"] = Generation(features, floor), {"generation": said}
+      space = generation.efficientnet(features)
+      self._scores["generation"] = Generation(space, floor), {"generation": said}
     if "retrieval" in names:
       assert judge is not None
       said_by = {"judge": judge.name, "retrieval": retrieval.PROTOCOL}
       self._scores["retrieval"] = RPrecision(judge), said_by
+    if "inception" in names:
+      assert inception is not None
+      by_inception = Generation(published.inception_space(inception), floor)
+      self._scores["inception"] = by_inception, _by(inception, drawn)
+    if "clip" in names:
+      assert clip is not None
+      by_clip = Generation(published.clip_space(clip), floor)
+      self._scores["clip"] = by_clip, _by(clip, drawn)
+      self._scores["clip_score"] = ClipScores(clip), _by(clip, drawn)
 
   def measure(self, drawing: Drawing, pipeline: Pipeline) -> dict[str, Measured]:
     """Draws once, and asks all."""
@@ -74,6 +90,10 @@ class Scores:
     """After `measure`: pictures to look at, by the name of what shows them."""
     found = ((name, score) for name, (score, _) in self._scores.items())
     return {name: score.sheet() for name, score in found if isinstance(score, Copies)}
+
+
+def _by(network: Inception | Clip, drawn: int) -> dict[str, str]:
+  return {"network": published.protocol(network, drawn)}
 
 
 def too_few(drawn: int, train: Source) -> str:

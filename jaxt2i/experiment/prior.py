@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxt2i import config as config_lib
 from jaxt2i import modules, text, weights
 from jaxt2i.data.stream import train_stream
 from jaxt2i.data.text import TextTokenizer
@@ -18,6 +19,7 @@ from jaxt2i.data.transforms import FirstCaption, RandomCaption
 from jaxt2i.errors import UsageError
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.samples import Samples
+from jaxt2i.experiment.looks import Looks
 from jaxt2i.experiment.parts import (
   FEATURES_FILE,
   Running,
@@ -62,6 +64,8 @@ class PriorExperiment:
     self.config = {**config, **of_data, "tokenizer_model": trained["model"]}
     image_size = config["data"]["image_size"]
     self.tokenizer = modules.tokenizer(trained["model"], image_size)
+    self._looks = config_lib.build(Looks, config["evaluation"], "config.evaluation")
+    self._looks.require(config["data"], self._train)
     prior = modules.prior(config["model"], self.tokenizer, image_size, self._text.vocab_size)
     self.task = prior_task(config["loss"], prior)
     self._word_vectors = config["word_vectors"] and WordVectors.load(Path(config["word_vectors"]))
@@ -131,6 +135,10 @@ class PriorExperiment:
       "val": likelihood(val),
       "samples": lambda state: samples(self.pipeline(state), int(state.step)),
     }
+    if self._looks.metrics:
+      evaluators["drawn"] = lambda state: self._looks(
+        self.pipeline(state), self._train, self._val, self.config["data"]["image_size"]
+      )
     return Running(batches, evaluators)
 
 

@@ -7,12 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from jaxt2i import cli, evaluation_report, pipeline, pretrained
 from jaxt2i.evaluators import frechet, reconstruction
 from jaxt2i.pipeline import Pipeline
 from tests.runs import config_of, metrics_of, train
+from tests.supplied import inception_weights, write_clip
 
 
 def evaluate(*arguments: str) -> int:
@@ -314,3 +316,28 @@ def test_choices_made_on_a_test_split_are_counted(prior_run, copy, capsys):
   for temperature, noted in (("0.5", False), ("0.5", False), ("0.9", True)):
     assert evaluate(*common, f"--temperature={temperature}") == 0
     assert ("with 1 other setting before" in capsys.readouterr().out) == noted
+
+
+def test_scores_of_networks_that_the_user_supplies(prior_run, copy, tmp_path, capsys):
+  workdir = copy(prior_run)
+  folder = tmp_path / "clip"
+  folder.mkdir()
+  write_clip(folder)
+  weights = tmp_path / "inception.safetensors"
+  safetensors.numpy.save_file(inception_weights(), weights)
+  common = (f"--workdir={workdir}", "--n=10", "--metrics=inception,clip", f"--clip={folder}")
+  assert evaluate(*common, f"--inception={weights}") == 1
+  assert "expected one that begins with 6726825d" in one_error_line(capsys)
+  assert evaluate(*common) == 1
+  assert "'inception': it wants --inception" in one_error_line(capsys)
+  assert evaluate(*common, f"--inception={weights}", "--inception_sha256=") == 0
+  results = results_of(workdir)
+  for name in ("drawn_fid", "random_fid", "floor_inception_kid", "drawn_cmmd", "clip_score_real"):
+    low, high = results[f"{name}_95"]
+    assert low <= results[name] <= high
+  assert results["drawn_fid"] > 0
+  assert "CLIP ViT" in results["network_protocol"]
+  capsys.readouterr()
+  common = (f"--workdir={workdir}", "--n=9", f"--clip={folder}")
+  assert evaluate(*common, "--metrics=clip") == 1
+  assert "wants 10 drawings or more" in one_error_line(capsys)

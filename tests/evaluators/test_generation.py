@@ -8,7 +8,7 @@ from jaxt2i.evaluators import intervals
 from jaxt2i.evaluators.drawn import Drawing
 from jaxt2i.evaluators.extractor import Features
 from jaxt2i.evaluators.frechet import LEAST_IMAGES
-from jaxt2i.evaluators.generation import Generation, compare, protocol
+from jaxt2i.evaluators.generation import Generation, compare, efficientnet, protocol
 from tests.features import features
 from tests.planted import OPTIONS, Planted, values_of
 from tests.sources import Pictures, scenes
@@ -20,7 +20,7 @@ TRAIN, TEST, OTHER = (scenes(N, seed) for seed in range(3))
 
 
 def measured(draw):
-  score = Generation(features(), Pictures(TRAIN))
+  score = Generation(efficientnet(features()), Pictures(TRAIN))
   return values_of(Drawing(Pictures(TEST), N, OPTIONS), Planted(draw), score)
 
 
@@ -103,7 +103,7 @@ def test_a_model_may_be_compared_pair_by_pair(monkeypatch):
 
 
 def test_of_the_training_split_there_is_no_floor():
-  score = Generation(features(), None)
+  score = Generation(efficientnet(features()), None)
   drawing = Drawing(Pictures(TEST), N, OPTIONS)
   found = values_of(drawing, Planted(lambda prompt, index: OTHER[index]), score)
   assert not any(name.startswith("floor") for name in found)
