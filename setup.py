@@ -18,6 +18,8 @@ INSTALL_REQUIRES = [
   # Pictures and figures
   "matplotlib>=3.10,<4",
   "pillow>=12.3",
+  # Clusters, linear probes and t-SNE of the report on latents
+  "scikit-learn>=1.5,<2",
   # Weights as one file
   "ml_dtypes>=0.5,<1",
   "safetensors>=0.5,<0.9",

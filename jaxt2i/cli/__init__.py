@@ -19,6 +19,7 @@ COMMANDS = {
   "generate": "draw pictures for your own words with a trained run",
   "edit": "draw a part of a picture anew, what lies beside it, or a variation",
   "data": "prepare, split, check and explore images and captions of your own",
+  "analyze": "say what a tokenizer's latent space is like, and write a page about it",
   "study": "train and compare many variants at one budget",
   "evaluate": "measure a trained run on a split of its data",
   "compare": "put evaluations of several runs side by side, if they may be compared",
