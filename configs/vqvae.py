@@ -40,6 +40,17 @@ def get_config(arg: str = "") -> ConfigDict:
     network=network(chosen["network"], chosen["downsample"], chosen["size"]),
     quantizer=quantizer(chosen["quantizer"]),
   )
+  # What `jaxt2i analyze latents` holds the result against, property by property: training knows
+  # nothing of it. "" or 0: not wanted; see jaxt2i/analysis/latent_goals.py.
+  config.latent_goals = dict(
+    complete="under",  # fewer bits than the image without loss
+    distribution="",  # uniform | geometric | zipf: the law that fits the codes best
+    usage=0.9,  # at least: share of the codes that occur
+    gini=0.6,  # at most: inequality of their use
+    smooth=0.3,  # at least: rank correlation of code distance and change of the picture
+    organised=0.5,  # at least: of what chance leaves, what linear probes get right
+    sampleable=0.5,  # at least: from independent tokens (0) to the images' own (1)
+  )
   return config
 
 

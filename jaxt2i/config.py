@@ -19,6 +19,7 @@ T = TypeVar("T")
 CONFIG_FILE = "config.json"
 # May change from start to start: nothing depends on them. Moved data has the same fingerprint.
 _FREE = {"num_workers", "data.path"}
+_FREE_SECTIONS = ("latent_goals.",)  # and these: training knows nothing of them
 
 
 def build(cls: type[T], section: Mapping[str, Any], where: str, **extra: Any) -> T:
@@ -107,7 +108,7 @@ def check(workdir: Path, config: Mapping[str, Any], *, force: bool = False) -> N
     return
   old, new = _flatten(load(workdir)), _flatten(json.loads(_json(config)))
   for key in sorted(old.keys() | new.keys()):
-    if key in _FREE or old.get(key) == new.get(key):
+    if key in _FREE or key.startswith(_FREE_SECTIONS) or old.get(key) == new.get(key):
       continue
     difference = (
       f"{workdir} holds a run with config.{key} = {old.get(key)!r}, this one has {new.get(key)!r}"

@@ -15,7 +15,7 @@ CAPTIONS = {
   "reconstructions": "Images through the tokens and back.",
   "spectrum": "Share of the variance that so many principal axes hold.",
   "usage": "How often codes are used.",
-  "positions": "Where in the image the codes vary.",
+  "positions": "Where in the image the codes vary; entropy without correction of its bias.",
   "samples": "Tokens drawn in several ways, decoded.",
   "distances": "How far each kind of sample is from the real images.",
   "laws": "Frequency of the codes by rank, and three laws.",
@@ -85,10 +85,10 @@ def _reconstructions(report: LatentReport) -> Figure:
 
 
 def _positions(report: LatentReport) -> Figure:
-  found, tables = report.found, report.section("sparse").tables
+  found = report.found
   mean = np.round(found.images.mean(axis=0)).astype(np.uint8)
-  entropy = np.array(tables["entropy_of_positions"])
-  distinct = np.array(tables["distinct_of_positions"])
+  entropy = latents.entropy_by_position(found.tokens)
+  distinct = latents.distinct_by_position(found.tokens)
   return figures.by_position(mean, entropy, distinct, most=min(len(found), len(found.codes)))
 
 

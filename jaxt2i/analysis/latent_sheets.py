@@ -17,7 +17,7 @@ from jaxt2i.analysis.words import shortened
 from jaxt2i.pipeline import Pipeline
 
 _GREY = 225
-_OF_A_CODE = 12  # patches
+_OF_A_CODE, _LABEL = 12, 3  # patches, and as wide as so many
 _CODES = 48  # of the atlas
 _SHOWN = 8  # images of a sheet
 _KINDS = {
@@ -38,25 +38,28 @@ def patches_of(found: LatentSet, code: int, most: int = _OF_A_CODE) -> UInt8[np.
 
 
 def real_patches(found: LatentSet, alone: UInt8[np.ndarray, "K p p 3"]) -> Figure:
-  """The commonest codes: what each decodes to alone, and real patches that it stands for."""
-  codes = found.used[:_CODES]
+  """Codes from the commonest to the rarest: decoded alone, and real patches that they stand for."""
+  chosen = np.linspace(0, len(found.used) - 1, min(_CODES, len(found.used))).round().astype(int)
+  codes = found.used[chosen]
   rows, p = -(-len(codes) // 2), found.patch
-  cells = np.full((rows, 2 * (_OF_A_CODE + 2), p, p, 3), 255, np.uint8)
+  wide = _OF_A_CODE + 1 + _LABEL
+  cells = np.full((rows, 2 * wide - _LABEL, p, p, 3), _GREY, np.uint8)
   for number, code in enumerate(codes):
-    row, left = number % rows, number // rows * (_OF_A_CODE + 2)
+    row, left = number % rows, number // rows * wide
     cells[row, left] = alone[code]
     patches = patches_of(found, int(code))
     cells[row, left + 1 : left + 1 + len(patches)] = patches
-  figure = _figure(11.0, 0.36 * rows + 1.1)
+  figure = _figure(11.0, 0.34 * rows + 0.9)
   ax = figure.subplots()
-  side = _show(ax, cells, gap=max(1, p // 8), ground=255)
+  side = _show(ax, cells, gap=max(1, p // 8))
   for number, code in enumerate(codes):
-    row, left = number % rows, number // rows * (_OF_A_CODE + 2)
+    row, left = number % rows, number // rows * wide
     share = found.counts[code] / found.counts.sum()
-    y, x = row * side + side / 2, left * side - side / 4
-    ax.text(x, y, f"{code} ({share:.1%})", ha="right", va="center", fontsize=7)
+    y, x = row * side + p / 2, left * side - side / 4
+    ax.text(x, y, f"{code} ({share:.2%})", ha="right", va="center", fontsize=7)
   ax.set_title(
-    f"The {len(codes)} commonest codes (share of all tokens): decoded alone, then real patches",
+    f"{len(codes)} codes from the commonest to the rarest (share of all tokens): decoded alone, "
+    "then real patches",
     fontsize=11,
   )
   return figure
@@ -109,11 +112,10 @@ def swaps(pipeline: Pipeline, found: LatentSet) -> Figure:
   cells = images.reshape(count, len(columns), *images.shape[1:])
   figure = _figure(1.25 * len(columns) + 0.4, 1.25 * count + 0.9)
   ax = figure.subplots()
-  side = _show(ax, cells, gap=2, ground=255)
+  side = _show(ax, cells, gap=2)
   for row in range(count):
     for column in range(len(columns)):
-      corner = (column * side + x * p - 0.5, row * side + y * p - 0.5)
-      ax.add_patch(Rectangle(corner, p, p, fill=False, edgecolor="#c53030", linewidth=0.8))
+      _outline(ax, column * side + x * p, row * side + y * p, p)
   for column, name in enumerate(columns):
     ax.text(column * side + side / 2, -3, name, ha="center", va="bottom", fontsize=9)
   ax.set_title("The outlined token as other codes, by distance", pad=18, fontsize=11)
@@ -121,27 +123,36 @@ def swaps(pipeline: Pipeline, found: LatentSet) -> Figure:
 
 
 def pairs(found: LatentSet, telling: Sequence[Pair]) -> Figure:
-  """The most telling pairs of a code and a word, with patches of images that have both."""
+  """The most telling pairs of a code and a word, with patches of images that have both.
+
+  Each patch is outlined, in what surrounds it: alone it says little to an eye.
+  """
   p = found.patch
   most = max(len(pair.places) for pair in telling)
-  cells = np.full((len(telling), most, p, p, 3), 255, np.uint8)
+  cells = np.full((len(telling), most, 3 * p, 3 * p, 3), _GREY, np.uint8)
+  around = np.pad(found.images, ((0, 0), (p, p), (p, p), (0, 0)), constant_values=_GREY)
   for row, pair in enumerate(telling):
-    for column, place in enumerate(pair.places):
-      cells[row, column] = found.patches[place]
+    for column, (image, y, x) in enumerate(pair.places):
+      cells[row, column] = around[image, y * p : (y + 3) * p, x * p : (x + 3) * p]
   names = [
     f"code {pair.code}, “{shortened(pair.word, 18)}”: {pair.bits:.3f} bits" for pair in telling
   ]
-  return _labelled(cells, names, "The most telling codes and words", inches=0.36, ground=255)
+  figure = _labelled(cells, names, "The most telling codes and words", inches=0.62)
+  (ax,), side = figure.axes, 3 * p + max(1, 3 * p // 16)
+  for row, pair in enumerate(telling):
+    for column in range(len(pair.places)):
+      _outline(ax, column * side + p, row * side + p, p)
+  return figure
 
 
 def scattered(
   points: Float[np.ndarray, "n 2"],
   pictures: UInt8[np.ndarray, "n H W 3"],
   title: str,
-  most: int = 300,
+  most: int = 400,
 ) -> Figure:
   """Pictures at points of a plane; where they would cover each other the first one is shown."""
-  figure = _figure(9.0, 9.0)
+  figure = _figure(10.0, 10.0)
   ax = figure.subplots()
   ax.set_facecolor("#f2f2f2")
   low, high = points.min(axis=0), points.max(axis=0)
@@ -149,10 +160,10 @@ def scattered(
   kept: list[int] = []
   for i in range(len(places)):
     gaps = np.abs(places[kept] - places[i]).max(axis=1) if kept else np.array([1.0])
-    if gaps.min() > 0.036 and len(kept) < most:
+    if gaps.min() > 0.03 and len(kept) < most:
       kept.append(i)
   ax.plot(*places.T, ".", markersize=3, color="#999999", markeredgewidth=0)
-  zoom = 22 / pictures.shape[1]
+  zoom = 20 / pictures.shape[1]
   for i in kept:
     box = OffsetImage(pictures[i], zoom=zoom, interpolation="nearest")
     frame = {"edgecolor": "#888888", "linewidth": 0.4}
@@ -164,28 +175,32 @@ def scattered(
   return figure
 
 
+def _outline(ax: Axes, left: int, top: int, p: int) -> None:
+  corner = (left - 0.5, top - 0.5)
+  ax.add_patch(Rectangle(corner, p, p, fill=False, edgecolor="#c53030", linewidth=0.8))
+
+
 def _labelled(
   cells: UInt8[np.ndarray, "R C H W 3"],
   names: Sequence[str],
   title: str,
   *,
   inches: float = 1.05,
-  ground: int = _GREY,
 ) -> Figure:
   rows, columns = cells.shape[:2]
   figure = _figure(inches * columns + 0.09 * max(map(len, names)) + 0.4, inches * rows + 0.7)
   ax = figure.subplots()
-  side = _show(ax, cells, gap=max(1, cells.shape[2] // 16), ground=ground)
+  side = _show(ax, cells, gap=max(1, cells.shape[2] // 16))
   ax.set_yticks([side * (row + 0.5) for row in range(rows)], names)
   ax.tick_params(length=0, labelsize=9)
   figure.suptitle(title, fontsize=11)
   return figure
 
 
-def _show(ax: Axes, cells: UInt8[np.ndarray, "R C H W 3"], *, gap: int, ground: int) -> int:
+def _show(ax: Axes, cells: UInt8[np.ndarray, "R C H W 3"], *, gap: int) -> int:
   """Draws all cells as one picture; returns the pixels from one to the next."""
   rows, columns, height, width, _ = cells.shape
-  sheet = np.full((rows, columns, height + gap, width + gap, 3), ground, np.uint8)
+  sheet = np.full((rows, columns, height + gap, width + gap, 3), _GREY, np.uint8)
   sheet[:, :, :height, :width] = cells
   picture = sheet.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), 3)
   ax.imshow(picture[:-gap, :-gap], interpolation="nearest")

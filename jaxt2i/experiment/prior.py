@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxt2i import config as config_lib
 from jaxt2i import modules, text, weights
+from jaxt2i.analysis import latent_goals
 from jaxt2i.data.stream import train_stream
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.data.transforms import FirstCaption, RandomCaption
@@ -59,9 +60,10 @@ class PriorExperiment:
     self._train, self._val = splits(config["data"])
     trained = trained_tokenizer(config, self._train)
     self._text = text.make(config["text"], captions(self._train))
-    # The tokenizer's own section goes into this run's config: one workdir is enough to generate.
+    # The tokenizer's own sections go into this run's config: one workdir is enough to generate.
     of_data = identity(self._train, self._text)
-    self.config = {**config, **of_data, "tokenizer_model": trained["model"]}
+    goals = {key: value for key, value in trained.items() if key == latent_goals.KEY}
+    self.config = {**config, **of_data, **goals, "tokenizer_model": trained["model"]}
     image_size = config["data"]["image_size"]
     self.tokenizer = modules.tokenizer(trained["model"], image_size)
     self._looks = config_lib.build(Looks, config["evaluation"], "config.evaluation")

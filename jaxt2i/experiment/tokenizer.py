@@ -12,6 +12,7 @@ import numpy as np
 from jaxt2i import config as config_lib
 from jaxt2i import modules, pretrained
 from jaxt2i.adversarial import adversarial
+from jaxt2i.analysis import latent_goals
 from jaxt2i.data.stream import train_stream
 from jaxt2i.data.transforms import (
   AugmentedImage,
@@ -36,6 +37,7 @@ class TokenizerExperiment:
   """Learns to turn images into tokens and back."""
 
   def __init__(self, config: Mapping[str, Any]):
+    latent_goals.of_config(config)  # refuses unknown ones now rather than after training
     self._train, self._val = splits(config["data"])
     self.config = {**config, **identity(self._train)}
     self._row = AugmentedImage(augmentation(config))
