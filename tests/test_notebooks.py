@@ -74,3 +74,17 @@ def test_codebook_latents(tokenizer_run, repository, monkeypatch):
   assert ["image/png" in figure.data for figure in figures] == [True] * 5
   errors = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stderr")
   assert "Warning" not in errors
+
+
+def test_latent_space(prior_run, repository, monkeypatch):
+  monkeypatch.setenv("JAXT2I_WORKDIR", str(prior_run))
+  notebook = run(FOLDER / "04_latent_space.ipynb", repository)
+  text = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stdout")
+  assert "Images: split val: 16 images, 8×8 tokens each" in text
+  assert "Bits of a token under the prior: real" in text
+  assert re.search(r"property +wanted +measured +verdict\ncomplete +under +under +reached\n", text)
+  figures = [o for kind in ("execute_result", "display_data") for o in outputs(notebook, kind)]
+  assert {"image/png" in figure.data for figure in figures} == {True}
+  assert len(figures) >= 13
+  errors = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stderr")
+  assert "Warning" not in errors

@@ -46,7 +46,15 @@ LAYERS = (
   {"tasks"},
   {"pipeline"},
   {"evaluators", "analysis", "editing", "matcher"},
-  {"train", "adversarial", "tokenized", "experiment", "evaluation", "quickstart"},
+  {
+    "train",
+    "adversarial",
+    "tokenized",
+    "experiment",
+    "evaluation",
+    "latent_analysis",
+    "quickstart",
+  },
   {"cli", "main", "study", "demo", "report"},
 )
 # Stricter than the layers: networks know no config, file or writer, and data knows no network.

@@ -1,13 +1,15 @@
 """Which properties an experiment wants of its latent space, and whether they are reached."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from jaxt2i import config as config_lib
+from jaxt2i.analysis.measures import shown
 from jaxt2i.errors import UsageError
 
 KEY = "latent_goals"  # of a config
+REACHED = {True: "reached", False: "not reached", None: "cannot be said"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,3 +97,18 @@ def judge(
       reached = sides.pop() if len(sides) == 1 else None
     verdicts.append(Verdict(name, words, measured, reached, value))
   return verdicts
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+  """Lines of text: property, wanted, measured, reached or not."""
+  if not verdicts:
+    return f"No goals: this run's config has no {KEY}."
+  rows = [("property", "wanted", "measured", "verdict")]
+  for verdict in verdicts:
+    measured = "–" if verdict.measured is None else shown(verdict.measured)
+    rows.append((verdict.property, verdict.wanted, measured, REACHED[verdict.reached]))
+  widths = [max(len(row[i]) for row in rows) for i in range(4)]
+  lines = (
+    "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+  )
+  return "\n".join(line.rstrip() for line in lines)

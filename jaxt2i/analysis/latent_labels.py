@@ -3,16 +3,17 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence, Sized
-from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, UInt8
+from threadpoolctl import threadpool_limits
 
 from jaxt2i.analysis.latent_set import LatentSet, labels
 from jaxt2i.analysis.measures import Measure, Section
 from jaxt2i.evaluators import intervals
 
+# Everything of scikit-learn's runs on one thread: sums of several differ in their last digits, and
+# with them what k-means and t-SNE make of these.
 AXES = 50  # principal axes that clusters and probes see
 _SHUFFLES = 200
 _STRENGTH = 0.1  # C of the logistic regression, on axes of variance 1
@@ -124,30 +125,39 @@ def probe(
   tested_on: Float[np.ndarray, "m F"],
 ) -> np.ndarray:
   """Classes of the rows that are tested, by logistic regression on principal axes."""
-  from sklearn.decomposition import PCA
   from sklearn.linear_model import LogisticRegression
-  from sklearn.pipeline import make_pipeline
-  from sklearn.preprocessing import StandardScaler
 
-  axes = min(AXES, *learnt_from.shape)
-  model = make_pipeline(
-    PCA(axes, svd_solver="full"),
-    StandardScaler(),
-    LogisticRegression(C=_STRENGTH, max_iter=10_000),
-  )
-  with _one_thread():
-    model.fit(learnt_from.astype(np.float64), list(classes))
-    return model.predict(tested_on.astype(np.float64))
+  if not np.ptp(learnt_from, axis=0).any():  # nothing to tell classes by
+    return np.full(len(tested_on), Counter(classes).most_common(1)[0][0])
+  learnt, tested = _principal(learnt_from, tested_on)
+  scale = learnt.std(axis=0)
+  with threadpool_limits(1):
+    model = LogisticRegression(C=_STRENGTH, max_iter=10_000).fit(learnt / scale, list(classes))
+    return model.predict(tested / scale)
 
 
 def clusters(rows: Float[np.ndarray, "n F"], number: int) -> np.ndarray:
   """Of each row its cluster, by k-means on principal axes (the best of 10 starts)."""
   from sklearn.cluster import KMeans
+
+  distinct = len(np.unique(rows, axis=0))
+  if distinct < 2:
+    return np.zeros(len(rows), int)
+  axes, _ = _principal(rows, rows)
+  with threadpool_limits(1):
+    return KMeans(min(number, distinct), n_init=10, random_state=0).fit_predict(axes)
+
+
+def _principal(
+  fitted: Float[np.ndarray, "n F"], others: Float[np.ndarray, "m F"]
+) -> tuple[Float64[np.ndarray, "n A"], Float64[np.ndarray, "m A"]]:
+  """Both along the first principal axes of the former; not those that hold rounding alone."""
   from sklearn.decomposition import PCA
 
-  with _one_thread():
-    axes = PCA(min(AXES, *rows.shape), svd_solver="full").fit_transform(rows.astype(np.float64))
-    return KMeans(number, n_init=10, random_state=0).fit_predict(axes)
+  with threadpool_limits(1):
+    pca = PCA(min(AXES, *fitted.shape), svd_solver="full").fit(fitted.astype(np.float64))
+    real = pca.explained_variance_ > 1e-9 * pca.explained_variance_[0]
+    return tuple(pca.transform(rows.astype(np.float64))[:, real] for rows in (fitted, others))
 
 
 def coarse(images: UInt8[np.ndarray, "n H W 3"], side: int) -> Float64[np.ndarray, "n F"]:
@@ -240,10 +250,3 @@ def _clusters(
       protocol,
     ),
   )
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-  """Same results on any number of cores: sums of threads differ in their last digits."""
-  from threadpoolctl import threadpool_limits
-
-  return threadpool_limits(1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from jaxt2i.analysis.latent_set import LatentSet
 from jaxt2i.analysis.latent_sheets import patches_of
@@ -75,17 +76,16 @@ def tsne(rows: Float[np.ndarray, "n F"]) -> tuple[Float64[np.ndarray, "n 2"], fl
   """
   from sklearn.decomposition import PCA
   from sklearn.manifold import TSNE, trustworthiness
-  from threadpoolctl import threadpool_limits
 
   x = rows.astype(np.float64)
+  if not np.ptp(x, axis=0).any():
+    return np.zeros((len(x), 2)), float("nan")
   with threadpool_limits(1):
     axes = PCA(min(_AXES, *x.shape), svd_solver="full").fit_transform(x)
-    if len(x) < _NEIGHBOURS + 2 or not np.ptp(axes):
-      plane = np.zeros((len(x), 2))
-      plane[:, : min(2, axes.shape[1])] = axes[:, :2]
-      return plane, float("nan")
     if axes.shape[1] < 2:
       axes = np.pad(axes, ((0, 0), (0, 1)))
+    if len(x) < _NEIGHBOURS + 2:
+      return axes[:, :2], float("nan")
     perplexity = min(_PERPLEXITY, (len(x) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(axes)
     neighbours = min(_NEIGHBOURS, (len(x) - 1) // 2)

@@ -10,6 +10,7 @@ import hashlib
 import html
 import io
 import json
+import os
 import shutil
 import string
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from PIL import Image
 import jaxt2i
 from jaxt2i.analysis import latent_maps, latent_script, page_style
 from jaxt2i.analysis.latent_drawing import CAPTIONS, draw, of_section
-from jaxt2i.analysis.latent_goals import Verdict
+from jaxt2i.analysis.latent_goals import REACHED, Verdict
 from jaxt2i.analysis.latent_maps import Map
 from jaxt2i.analysis.latent_report import LatentReport
 from jaxt2i.analysis.measures import Measure, Section, shown
@@ -30,11 +31,7 @@ from jaxt2i.pipeline import Pipeline
 
 _NUMBERS = "latents.json"
 _DPI = 120
-_REACHED = {
-  True: ("verdict-yes", "reached"),
-  False: ("verdict-no", "not reached"),
-  None: ("", "cannot be said"),
-}
+_LOOKS = {True: "verdict-yes", False: "verdict-no", None: ""}
 
 
 def require_folder(out: Path) -> None:
@@ -42,10 +39,13 @@ def require_folder(out: Path) -> None:
   try:
     if out.is_dir() and any(out.iterdir()) and not (out / _NUMBERS).exists():
       raise UserError(f"{out} has other files in it: choose another --out, or empty it.")
-    (out / "figures").mkdir(parents=True, exist_ok=True)
-    (out / _NUMBERS).touch()
   except OSError as error:
     raise _unwritable(out, error) from error
+  there = next(path for path in (out, *out.absolute().parents) if path.exists())
+  if not there.is_dir() or not os.access(there, os.W_OK):
+    raise UserError(
+      f"cannot write to {out} ({there} is no folder to write to): choose another --out."
+    )
 
 
 def write(report: LatentReport, pipeline: Pipeline, out: Path) -> Path:
@@ -69,12 +69,14 @@ def write(report: LatentReport, pipeline: Pipeline, out: Path) -> Path:
     "maps": {name: {"trustworthiness": m.trust} for name, m in maps.items()}
   }
   try:
+    out.mkdir(parents=True, exist_ok=True)
+    # First of all, for it tells that what else lies there is a report's.
+    text = json.dumps(_plain(numbers), indent=2, ensure_ascii=False, allow_nan=False)
+    (out / _NUMBERS).write_text(text + "\n", encoding="utf-8")
     shutil.rmtree(out / "figures", ignore_errors=True)
     (out / "figures").mkdir(parents=True)
     for name, figure in figures.items():
       (out / "figures" / f"{name}.pdf").write_bytes(_encoded(figure, "pdf"))
-    text = json.dumps(_plain(numbers), indent=2, ensure_ascii=False, allow_nan=False)
-    (out / _NUMBERS).write_text(text + "\n", encoding="utf-8")
     page.write_text(render(report, pictures, maps), encoding="utf-8")
   except OSError as error:
     raise _unwritable(out, error) from error
@@ -158,7 +160,7 @@ def _verdict(verdict: Verdict, report: LatentReport) -> str:
     for measure in section.measures:
       if measure.name == verdict.property and measure.interval is not None:
         measured += f" ({_interval(measure)})"
-  kind, word = _REACHED[verdict.reached]
+  kind, word = _LOOKS[verdict.reached], REACHED[verdict.reached]
   return (
     f'<tr><th scope="row">{_safe(verdict.property)}</th><td>{_safe(verdict.wanted)}</td>'
     f'<td>{_safe(measured)}</td><td class="{kind}">{word}</td></tr>'

@@ -1,4 +1,4 @@
-"""What makes the maps of the latent page move: drag, wheel, pinch-free zoom buttons, hover."""
+"""What makes the maps of the latent page move: pointing, dragging, wheel, buttons, arrow keys."""
 
 # Plain JavaScript without anything loaded; texts are set as text, never as HTML.
 SCRIPT = r"""
@@ -15,7 +15,7 @@ function start(box, map) {
   const sprite = load(map.sprite), more = map.more ? load(map.more) : null;
   const [width, height] = map.size, points = map.points;
   const crowd = Math.sqrt(points.length);
-  let view = { scale: 1, x: 0, y: 0 }, held = null, hovered = -1, fixed = false;
+  let view = { scale: 1, x: 0, y: 0 }, held = null, hovered = -1;
 
   const side = () => canvas.clientWidth;
   const shown = () => Math.max(10, Math.min(72, 0.75 * side() / crowd * Math.sqrt(view.scale)));
@@ -122,13 +122,16 @@ function start(box, map) {
 """
 
 STYLE = """
-.map { position: relative; max-width: 46rem; margin: 1rem 0; }
+.map { position: relative; max-width: 42rem; margin: 1rem 0; }
 .map > canvas { display: block; width: 100%; aspect-ratio: 1; border: 1px solid var(--line);
   border-radius: 4px; background: #f2f2f2; touch-action: pan-y; cursor: crosshair; }
 .map button { font: inherit; padding: 0.1rem 0.7rem; margin-inline-end: 0.3rem; }
 .tip { position: absolute; inset-block-start: 2.6rem; inset-inline-end: 0.5rem; max-width: 18rem;
   padding: 0.6rem; color: var(--ink); background: var(--paper); border: 1px solid var(--line);
   border-radius: 4px; pointer-events: none; }
+@media (min-width: 64rem) {
+  .tip { inset-inline: calc(100% + 0.6rem) auto; width: 17rem; }
+}
 .tip p { margin: 0 0 0.4rem; }
 .tip canvas { max-width: 100%; margin-block-end: 0.3rem; image-rendering: pixelated; }
 .answer { font-weight: 600; }

@@ -98,13 +98,13 @@ def effective_dimension(
   return float(size) if squares <= square / size else square / squares
 
 
-def axes_for(variances: Float[np.ndarray, " A"], percent: float) -> int:
+def axes_for(variances: Float[np.ndarray, " A"], percent: int) -> int:
   """How many principal axes hold so much of the variance; 0 if there is none."""
   shares = spectrum(variances)
   return int(np.searchsorted(shares, percent / 100 - 1e-12) + 1) if len(shares) else 0
 
 
-def spectrum(variances: Float[np.ndarray, " A"]) -> Float64[np.ndarray, " A"]:
+def spectrum(variances: Float[np.ndarray, " A"]) -> Float64[np.ndarray, " n"]:
   """Cumulative shares of the variance along principal axes; empty if there is none."""
   total = variances.sum()
   return np.cumsum(np.sort(variances)[::-1]) / total if total > 0 else np.zeros(0)
