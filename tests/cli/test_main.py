@@ -64,7 +64,9 @@ def test_misspelt_command_suggests_the_right_one(capsys):
 
 def test_unknown_command_lists_the_commands(capsys):
   assert cli.main(["paint"]) == 2
-  assert "'paint'; choose one of compare, data, doctor, edit, evaluate" in one_error_line(capsys)
+  assert "'paint'; choose one of analyze, compare, data, doctor, edit, evaluate" in one_error_line(
+    capsys
+  )
 
 
 def test_misspelt_option_suggests_the_right_one(capsys, command):
