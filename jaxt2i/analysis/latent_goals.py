@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from jaxt2i import config as config_lib
-from jaxt2i.analysis.measures import shown
+from jaxt2i.analysis.measures import finite, shown
 from jaxt2i.errors import UsageError
 
 KEY = "latent_goals"  # of a config
@@ -84,7 +84,7 @@ def judge(
   """Property by property, of those that are wanted."""
   verdicts = []
   for name, goal in goals.wanted().items():
-    measured: Any = values.get(name)
+    measured: Any = finite(values.get(name))
     least = name != "gini"
     words = goal if isinstance(goal, str) else f"{'at least' if least else 'at most'} {goal:g}"
     reached = value = None

@@ -116,7 +116,8 @@ _NAMES = {"fd": "Fréchet distance", "kid": "squared kernel distance"}
 
 def _sampleable(distances: Mapping[str, np.ndarray], protocol: str) -> Measure:
   gained = distances["independent"] - distances["drawn"]
-  shares = gained / (distances["independent"] - distances["real"])
+  way = distances["independent"] - distances["real"]  # none if all images have the same tokens
+  shares = np.divide(gained, way, out=np.full(way.shape, math.nan), where=way != 0)
   return Measure(
     "sampleable",
     float(shares[0]),

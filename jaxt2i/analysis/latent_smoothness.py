@@ -50,7 +50,7 @@ def measure(pipeline: Pipeline, found: LatentSet) -> Section:
   """Swaps of codes and ways between images."""
   question = "Is it smooth?"
   if len(found.used) < 3:
-    note = f"Not measured: {len(found.used)} codes occur, and distances want three."
+    note = f"Not measured: fewer than three codes occur ({len(found.used)})."
     return Section("smooth", question, note, ())
   random = swap(pipeline, found, nearest=False)
   near = swap(pipeline, found, nearest=True)

@@ -1,8 +1,13 @@
 """Goals: what may be wanted, and when it is reached."""
 
+import json
+import math
+import shutil
+
 import pytest
 
 from jaxt2i import config as config_lib
+from jaxt2i import main
 from jaxt2i.analysis.latent_goals import LatentGoals, judge, of_config
 from jaxt2i.errors import UsageError, UserError
 from tests.runs import config, config_of, train
@@ -39,6 +44,11 @@ def test_an_interval_on_one_side_decides():
   }
 
 
+def test_what_is_not_defined_is_not_measured():
+  (verdict,) = judge(LatentGoals(sampleable=0.5), {"sampleable": math.nan}, {})
+  assert (verdict.measured, verdict.reached) == (None, None)
+
+
 def test_a_run_from_before_there_were_goals_has_none():
   assert of_config({"task": "tokenizer"}) == LatentGoals()
   assert judge(LatentGoals(), {"usage": 0.5}, {}) == []
@@ -65,8 +75,6 @@ def test_the_config_wants_what_can_be_wanted():
 
 
 def test_training_refuses_unknown_goals_at_its_start(tmp_path):
-  from jaxt2i import main
-
   chosen = config("vqvae:tiny")
   chosen["latent_goals"]["useage"] = 1.0
   with pytest.raises(UsageError, match=r"latent_goals\.useage is not an option"):
@@ -91,9 +99,6 @@ def test_a_prior_has_the_goals_of_its_tokenizer(prior_run, tokenizer_run):
 
 
 def test_a_prior_of_an_old_tokenizer_has_none(tmp_path, tokenizer_run):
-  import json
-  import shutil
-
   old = tmp_path / "old"
   shutil.copytree(tokenizer_run, old)
   saved = config_of(old)

@@ -123,4 +123,4 @@ def test_report_of_a_linear_decoder(monkeypatch):
 def test_two_codes_are_too_few():
   found = latent_set(RNG(0).integers(2, size=(20, 2, 2)), np.eye(2))
   section = smoothness.measure(tiles(np.zeros((2, 3))), found)
-  assert section.answer.startswith("Not measured: 2 codes occur")
+  assert section.answer.startswith("Not measured: fewer than three codes occur (2)")
