@@ -104,7 +104,7 @@ def thumbnails(images: UInt8[np.ndarray, "n H W 3"]) -> UInt8[np.ndarray, "n p q
 def data(of: Map) -> dict[str, Any]:
   """What the page's script reads: points in 0 … 1, texts, and all pictures as one."""
   low, high = of.points.min(axis=0), of.points.max(axis=0)
-  scaled = (of.points - low) / max(float((high - low).max()), 1e-9)
+  scaled = (of.points - (low + high) / 2) / max(float((high - low).max()), 1e-9) + 0.5
   columns = int(np.ceil(np.sqrt(len(of.pictures))))
   found: dict[str, Any] = {
     "points": np.round(scaled, 4).tolist(),

@@ -42,6 +42,8 @@ function start(box, map) {
     if (x < -s || y < -s || x > wide + s || y > wide + s) return;
     const left = (i % map.columns) * width, top = Math.floor(i / map.columns) * height;
     pen.drawImage(sprite, left, top, width, height, x - s / 2, y - s / 2, s, s);
+    pen.strokeStyle = "#aab2bb"; pen.lineWidth = 0.5;
+    pen.strokeRect(x - s / 2, y - s / 2, s, s);
   }
 
   function enlarge(target, image, columns, size, i, scale) {
