@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import features, prior_step, sampling, tokenizer_step
 from benchmarks import input as reading
-from benchmarks import prior_step, sampling, tokenizer_step
 from benchmarks.tables import head, machine, row
 from benchmarks.timing import Case, Comparison, compare
 from jaxt2i.errors import UserError
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
   """Runs the benchmarks that are named, or all; returns the exit code."""
   cases = {
     case.name: case
-    for module in (tokenizer_step, prior_step, sampling, reading)
+    for module in (tokenizer_step, prior_step, sampling, features, reading)
     for case in module.cases()
   }
   arguments = _parse(argv, cases)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,31 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxt2i import clip, data, inception, matcher, metrics, modules, pipeline, pretrained, weights
+from jaxt2i import (
+  clip,
+  data,
+  inception,
+  matcher,
+  metrics,
+  modules,
+  pipeline,
+  pretrained,
+  trust,
+  weights,
+)
 from jaxt2i import config as config_lib
-from jaxt2i.data.records import Source
 from jaxt2i.data.transforms import FirstCaption, image_row
 from jaxt2i.errors import UsageError, UserError, suggest
-from jaxt2i.evaluation_report import Measured, Report
+from jaxt2i.evaluation_report import Report
 from jaxt2i.evaluators import extractor, frechet, likelihood, recall, scores
 from jaxt2i.evaluators.drawn import Drawing, Reranking
 from jaxt2i.evaluators.likelihood import Likelihood
+from jaxt2i.evaluators.measured import Measured
 from jaxt2i.evaluators.recall import MOST_RECALLED, Recall
 from jaxt2i.evaluators.reconstruction import Reconstruction
 from jaxt2i.evaluators.retrieval import Retrieval
 from jaxt2i.evaluators.scores import Scores
 from jaxt2i.experiment.parts import eval_batches, prior_task
-from jaxt2i.matcher import Matcher
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.sampling import SamplingOptions
@@ -106,11 +116,11 @@ class _Evaluation:
     self.chosen = self._choose()
     self._refuse_useless_options()
     # Whatever may be refused comes before anything is drawn.
-    self._judge = _dual_encoder(request.judge, config, "judge")
+    self._judge = trust.dual_encoder(request.judge, config, "judge")
     self._reranking = self._reranker()
     self._inception = request.inception and inception.inception(*request.inception)
     self._clip = request.clip and clip.clip(*request.clip)
-    self._train = _training_data(workdir, config)
+    self._train = trust.training_data(workdir, config)
     self._source = data.load(request.split, **config["data"])
     self.chosen = self._possible()
 
@@ -130,7 +140,7 @@ class _Evaluation:
     if self._config["task"] == "dual_encoder":
       found = {"retrieval": Measured({}, Retrieval(source)(matcher.load(self._workdir)))}
       return Report(base, settings, found, {}, source.attribution)
-    _require_finite(self._road, self._workdir)
+    trust.require_finite(self._road, self._workdir)
     of_split = {
       "reconstruction": self._reconstruction,
       "likelihood": self._likelihood,
@@ -159,7 +169,7 @@ class _Evaluation:
   def _reranker(self) -> Reranking | None:
     """What chooses among candidates, if anything; UserError if the judge does."""
     request = self._request
-    chooser = _dual_encoder(request.rerank, self._config, "reranker")
+    chooser = trust.dual_encoder(request.rerank, self._config, "reranker")
     if chooser is None:
       return None
     if self._judge is not None and self._judge.name == chooser.name:
@@ -280,42 +290,3 @@ class _Evaluation:
     n = min(self._request.n, MOST_RECALLED, len(self._train))
     found = Recall(self._train, n, self._request.options, self._request.seed)(self._road)
     return Measured({"recall": recall.protocol(n), "seed": self._request.seed}, found)
-
-
-def _training_data(workdir: Path, config: Mapping[str, Any]) -> Source:
-  """What the run has learnt from; UserError if it is not the same any more."""
-  train = data.load("train", **config["data"])
-  if train.fingerprint != config["data_fingerprint"]:
-    raise UserError(
-      f"The data of {workdir} has changed since training (its fingerprint differs): restore it, "
-      "or train again."
-    )
-  return train
-
-
-def _require_finite(road: Pipeline, workdir: Path) -> None:
-  """UserError if any weight is NaN or infinite: all that it draws would be black or noise."""
-  leaves = jax.tree.leaves((road.tokenizer_variables, road.prior_variables))
-  arrays = (np.asarray(x) for x in leaves)
-  if not all(np.isfinite(x).all() for x in arrays if x.dtype.kind == "f"):
-    raise UserError(
-      f"the weights of {workdir} are not finite (NaN or infinity): evaluate an earlier checkpoint, "
-      "or train again with a lower config.optimizer.learning_rate."
-    )
-
-
-def _dual_encoder(workdir: Path | None, config: Mapping[str, Any], role: str) -> Matcher | None:
-  """The dual encoder of a workdir, if one is given.
-
-  UserError if it has learnt from other data, or from other splits: it may know test images.
-  """
-  if workdir is None:
-    return None
-  theirs = config_lib.load(workdir)
-  same = theirs["data_fingerprint"] == config["data_fingerprint"]
-  if not same or theirs["data"].get("protocol") != config["data"].get("protocol"):
-    raise UserError(
-      f"the {role} {workdir} was trained on other data or other splits than this run: train one "
-      "with the same config.data."
-    )
-  return matcher.load(workdir)

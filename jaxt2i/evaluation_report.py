@@ -12,23 +12,11 @@ from PIL import Image
 
 from jaxt2i.errors import UserError
 from jaxt2i.evaluators.intervals import SUFFIX
+from jaxt2i.evaluators.measured import Measured
 from jaxt2i.latex import latex_table
 from jaxt2i.pictures import save_png
 
 HISTORY = "history.jsonl"  # beside the reports: what was evaluated, and how pictures were drawn
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-  """What one evaluator found.
-
-  Attributes:
-    protocol: under which; values of another protocol are others, whatever they are called.
-    values: by name: numbers, their intervals as `<name>_95`, and tables.
-  """
-
-  protocol: Mapping[str, Any]
-  values: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

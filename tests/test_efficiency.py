@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxt2i import cli, cost, evaluation_report, weights
-from jaxt2i.evaluators import efficiency
+from jaxt2i import cli, cost, efficiency, evaluation_report, weights
 from tests.runs import config
 
 

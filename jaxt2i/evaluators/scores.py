@@ -6,12 +6,12 @@ from PIL import Image
 
 from jaxt2i.clip import Clip
 from jaxt2i.data.records import Source
-from jaxt2i.evaluation_report import Measured
 from jaxt2i.evaluators import attributes, copies, generation, published, retrieval
 from jaxt2i.evaluators.attributes import Attributes
 from jaxt2i.evaluators.copies import Copies
 from jaxt2i.evaluators.drawn import Drawing, Score
 from jaxt2i.evaluators.generation import LEAST_DRAWN, Generation
+from jaxt2i.evaluators.measured import Measured
 from jaxt2i.evaluators.published import ClipScores
 from jaxt2i.evaluators.retrieval import RPrecision
 from jaxt2i.inception import Inception

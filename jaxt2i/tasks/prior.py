@@ -165,7 +165,7 @@ class MaskedTask(PriorTask):
     """−log p of a blanked token, the mean over those of an image, then over images, in nats."""
     tokens = _flat(batch["tokens"])
     blank_key, nll_key = jax.random.split(key)
-    blank = self._blanked(blank_key, tokens.shape) if train else _blanked_evenly(blank_key, batch)
+    blank = self._blanked(blank_key, tokens.shape) if train else blanked_evenly(blank_key, batch)
     seen = jnp.where(blank, self.model.blank, tokens)
     nll, smoothed = self._nll(variables, seen, batch, nll_key, train)
     weight = _weight(batch)
@@ -181,7 +181,7 @@ class MaskedTask(PriorTask):
     return _lowest(jax.random.uniform(token_key, shape), share)
 
 
-def _blanked_evenly(key: Key, batch: Batch) -> Bool[Array, "B N"]:
+def blanked_evenly(key: Key, batch: Batch) -> Bool[Array, "B N"]:
   """The same for evaluation: a function of an image's place in the split, whatever its batch."""
   tokens = _flat(batch["tokens"])
   index = batch.get("index", jnp.arange(len(tokens), dtype=jnp.int32))

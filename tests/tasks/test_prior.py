@@ -13,7 +13,7 @@ from jaxt2i.errors import UsageError
 from jaxt2i.models.autoregressive import AutoregressivePrior
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.text import PAD
-from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask, _blanked_evenly
+from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask, blanked_evenly
 from tests.arrays import integers, random_params
 from tests.priors import small
 
@@ -300,7 +300,7 @@ def test_evaluation_blanks_every_number_of_tokens_equally_often():
   places = np.arange(10_000, 10_032, dtype=np.int32)
   batch = {"tokens": np.zeros((32, 1, 8), np.int32), "index": places}
   counts = np.asarray(
-    _blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, batch)).sum(axis=1)
+    blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, batch)).sum(axis=1)
   )
   for rows in (8, 16, 24, 32):  # so that few images have a mean of all numbers too
     found = np.bincount(counts[:rows], minlength=9)
@@ -310,10 +310,10 @@ def test_evaluation_blanks_every_number_of_tokens_equally_often():
 
 def test_what_is_blanked_in_evaluation_depends_on_the_image_alone():
   batch = {"tokens": np.zeros((9, 1, 8), np.int32), "index": np.arange(9, dtype=np.int32)}
-  blank = np.asarray(_blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, batch)))
+  blank = np.asarray(blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, batch)))
   other = {name: x[5:] for name, x in batch.items()}
   np.testing.assert_array_equal(
-    blank[5:], _blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, other))
+    blank[5:], blanked_evenly(jax.random.key(0), jax.tree.map(jnp.asarray, other))
   )
   assert len(np.unique(blank, axis=0)) > 5
 
