@@ -211,4 +211,4 @@ def _show(ax: Axes, cells: UInt8[np.ndarray, "R C H W 3"], *, gap: int) -> int:
 
 
 def _figure(width: float, height: float) -> Figure:
-  return Figure(figsize=(width, height), dpi=100, layout="constrained")
+  return Figure(figsize=(width, height), dpi=100, layout="compressed")
