@@ -49,6 +49,12 @@ def compare(reports: Mapping[str, Report], metrics: Sequence[str], *, force: boo
       raise UsageError(f"--metrics has {name!r}, which no report has: {suggest(name, known)}")
   wanted = [name for report in reports.values() for name in report.parts]
   wanted = [name for name in dict.fromkeys(wanted) if not metrics or name in metrics]
+  shared = [name for name in wanted if sum(name in r.parts for r in reports.values()) > 1]
+  if not shared:
+    raise UserError(
+      f"nothing was measured of two of these: there are {', '.join(sorted(known))}; evaluate all "
+      "with the same --metrics."
+    )
   differences = list(_differences(reports, wanted))
   if differences and not force:
     raise UserError(
@@ -100,8 +106,17 @@ def _short(value: Any) -> str:
 def _lines(reports: Sequence[Report], metrics: Sequence[str]) -> list[tuple[str, ...]]:
   """Settings in which runs differ, then values with their intervals."""
   lines = []
-  for key in dict.fromkeys(key for report in reports for key in report.settings):
-    cells = [str(report.settings.get(key, "–")) for report in reports]
+  settings = []
+  for report in reports:
+    drawn = {
+      f"{name}: {key}" if len(_ways(report, metrics)) > 1 else key: value
+      for name in metrics
+      if name in report.parts
+      for key, value in report.parts[name].settings.items()
+    }
+    settings.append({**report.settings, **drawn})
+  for key in dict.fromkeys(key for each in settings for key in each):
+    cells = [str(each.get(key, "–")) for each in settings]
     if len(set(cells)) > 1:
       lines.append((key, *cells))
   for metric in metrics:
@@ -113,6 +128,12 @@ def _lines(reports: Sequence[Report], metrics: Sequence[str]) -> list[tuple[str,
     for name in dict.fromkeys(name for column in columns for name in column):
       lines.append((name, *(_cell(*column[name]) if name in column else "–" for column in columns)))
   return lines
+
+
+def _ways(report: Report, metrics: Sequence[str]) -> set[str]:
+  """How pictures were drawn for these metrics."""
+  parts = [report.parts[name] for name in metrics if name in report.parts]
+  return {str(part.settings) for part in parts if part.settings}
 
 
 def _cell(value: float, interval: tuple[float, float] | None) -> str:

@@ -30,7 +30,7 @@ class StepCost:
     seconds: the median of some steps, compilation not counted.
     flops: as XLA counts them in the compiled step; 0 where it does not tell.
     peak_flops: operations a second of a product of two large matrices of float32, measured in turns
-      with the steps.
+      with the steps on one device, times the devices of a step.
     parameters: that are trained.
     examples: of a batch.
   """
@@ -70,7 +70,7 @@ def of_step(config: Mapping[str, Any], what: Experiment | None = None) -> StepCo
   return StepCost(
     seconds=statistics.median(steps[1:]),  # the first one may compile
     flops=flops(step),
-    peak_flops=2 * _SIDE**3 / statistics.median(products[1:]),
+    peak_flops=mesh.size * 2 * _SIDE**3 / statistics.median(products[1:]),
     parameters=parameters,
     examples=config["batch_size"],
   )

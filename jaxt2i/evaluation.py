@@ -26,7 +26,7 @@ from jaxt2i import config as config_lib
 from jaxt2i.data.transforms import FirstCaption, image_row
 from jaxt2i.errors import UsageError, UserError, suggest
 from jaxt2i.evaluation_report import Report
-from jaxt2i.evaluators import extractor, frechet, likelihood, recall, scores
+from jaxt2i.evaluators import extractor, frechet, likelihood, recall, retrieval, scores
 from jaxt2i.evaluators.drawn import Drawing, Reranking
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.measured import Measured
@@ -138,7 +138,8 @@ class _Evaluation:
       base["note"] = source.note
     settings: dict[str, Any] = {"task": self._config["task"], "step": weights.step(self._workdir)}
     if self._config["task"] == "dual_encoder":
-      found = {"retrieval": Measured({}, Retrieval(source)(matcher.load(self._workdir)))}
+      values = Retrieval(source)(matcher.load(self._workdir))
+      found = {"retrieval": Measured({"retrieval": retrieval.PROTOCOL}, values)}
       return Report(base, settings, found, {}, source.attribution)
     trust.require_finite(self._road, self._workdir)
     of_split = {
@@ -148,12 +149,8 @@ class _Evaluation:
     }
     parts = {name: of_split[name]() for name in self.chosen if name in of_split}
     drawn_metrics = [name for name in self.chosen if name in scores.NAMES]
-    if drawn_metrics or "recall" in parts:
-      settings |= dataclasses.asdict(request.options)
     sheets = {}
     if drawn_metrics:
-      if self._reranking is not None:
-        settings |= {"rerank": self._reranking.matcher.name, "candidates": request.candidates}
       chosen = self._scores(drawn_metrics)
       drawing = Drawing(source, request.n, request.options, request.seed, self._reranking)
       parts |= chosen.measure(drawing, self._road)
@@ -269,7 +266,8 @@ class _Evaluation:
       row = FirstCaption(of_known(road.text_processor, first_captions))
       batches = partial(eval_batches, tokenized, row)
       found[f"{name}_nll"] = Likelihood(task, batches)(road.prior_variables)["nll"]
-    found["nll_gap"] = found[f"{split}_nll"] - found["train_nll"]
+    if split != "train":
+      found["nll_gap"] = found[f"{split}_nll"] - found["train_nll"]
     bound = isinstance(road.prior, MaskedPrior)
     return Measured({"nll": likelihood.protocol(images, bound=bound)}, found)
 
@@ -289,4 +287,5 @@ class _Evaluation:
   def _recall(self) -> Measured:
     n = min(self._request.n, MOST_RECALLED, len(self._train))
     found = Recall(self._train, n, self._request.options, self._request.seed)(self._road)
-    return Measured({"recall": recall.protocol(n), "seed": self._request.seed}, found)
+    said = {"recall": recall.protocol(n), "seed": self._request.seed}
+    return Measured(said, found, dataclasses.asdict(self._request.options))

@@ -25,7 +25,7 @@ class Report:
 
   Attributes:
     base: what all values depend on: the split, how splits were made, the data.
-    settings: of the run: how it drew, after how many steps. Runs may be compared that differ here.
+    settings: of the run: after how many steps. Runs may be compared that differ here.
     parts: by evaluator.
     sheets: pictures to look at, by name.
     attribution: of the data, to be shown with the sheets.
@@ -46,7 +46,7 @@ class Report:
 def write(report: Report, folder: Path, name: str) -> Path:
   """Writes `<name>.json`, `.csv`, `.tex` and the sheets; returns the path of the first.
 
-  Parts that an earlier report has of the very same base and settings are kept.
+  Parts that an earlier report has of the same data and the same state of the run are kept.
 
   Raises:
     UserError: the folder cannot be written.
@@ -62,8 +62,8 @@ def write(report: Report, folder: Path, name: str) -> Path:
     for kind, sheet in report.sheets.items():
       save_png(sheet, path.with_name(f"{name}_{kind}.png"), {"source": report.attribution})
     with (folder / HISTORY).open("a", encoding="utf-8") as file:
-      line = {"report": name, "parts": [*report.parts], "settings": dict(report.settings)}
-      file.write(json.dumps(line) + "\n")
+      for way in ways(report):
+        file.write(json.dumps({"report": name, "way": way}) + "\n")
   except OSError as error:
     raise UserError(f"cannot write {path} ({error.strerror}): free the path.") from error
   return path
@@ -77,7 +77,7 @@ def read(path: Path) -> Report:
   """
   try:
     tree = json.loads(path.read_text(encoding="utf-8"))
-    parts = {name: Measured(p["protocol"], p["values"]) for name, p in tree["metrics"].items()}
+    parts = {name: Measured(**part) for name, part in tree["metrics"].items()}
     return Report(tree["base"], tree["settings"], parts)
   except OSError as error:
     raise UserError(
@@ -89,15 +89,28 @@ def read(path: Path) -> Report:
     ) from error
 
 
-def other_settings(folder: Path, name: str, settings: Mapping[str, Any]) -> int:
-  """With how many other settings the same was evaluated before: each is a choice made on it."""
+def ways(report: Report) -> list[str]:
+  """How the pictures of a report were drawn, each way once: settings and seed."""
+  drawn = [part for part in report.parts.values() if part.settings]
+  found = ({**part.settings, "seed": part.protocol.get("seed")} for part in drawn)
+  return sorted({json.dumps(way, sort_keys=True) for way in found})
+
+
+def other_ways(folder: Path, name: str, report: Report) -> int:
+  """In how many other ways pictures were drawn for this report before: each is a choice."""
   try:
     lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
-    past = [line for line in map(json.loads, lines) if line["report"] == name]
-    others = {json.dumps(line["settings"], sort_keys=True) for line in past}
-  except (OSError, ValueError, KeyError, TypeError):
-    return 0  # no history, or none that can be read
-  return len(others - {json.dumps(dict(settings), sort_keys=True)})
+  except OSError:
+    return 0
+  past = set()
+  for text in lines:
+    try:
+      line = json.loads(text)
+      if line["report"] == name:
+        past.add(str(line["way"]))
+    except (ValueError, KeyError, TypeError):
+      continue  # torn by a killed process
+  return len(past - set(ways(report))) if ways(report) else 0
 
 
 def rows(values: Mapping[str, Any]) -> Iterator[tuple[str, float, tuple[float, float] | None]]:
@@ -124,7 +137,7 @@ def as_latex(report: Report) -> str:
   protocol = [*_said("", report.base), *_said("", report.settings)]
   lines = []
   for kind, part in report.parts.items():
-    protocol += _said(f"{kind}: ", part.protocol)
+    protocol += _said(f"{kind}: ", {**part.protocol, **part.settings})
     for name, value, interval in rows(part.values):
       bounds = "" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}"
       lines.append((name, f"{value:.4g}", bounds))

@@ -2,13 +2,27 @@
 
 from collections.abc import Sequence
 
+_SPECIAL = {
+  **{sign: f"\\{sign}" for sign in "%_&#$}{"},
+  "~": r"\textasciitilde{}",
+  "^": r"\textasciicircum{}",
+  "\\": r"\textbackslash{}",
+  "−": "$-$",
+  "±": r"$\pm$",
+  "–": "--",
+}
+
+
+def escaped(text: str) -> str:
+  """Text as LaTeX prints it."""
+  return "".join(_SPECIAL.get(sign, sign) for sign in text)
+
 
 def latex_table(
   heads: Sequence[str], lines: Sequence[Sequence[str]], comments: Sequence[str] = ()
 ) -> str:
   """A `tabular` with booktabs' rules, the first column to the left, the others to the right."""
-  escape = lambda text: text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
-  body = [" & ".join(map(escape, line)) + r" \\" for line in (heads, *lines)]
+  body = [" & ".join(map(escaped, line)) + r" \\" for line in (heads, *lines)]
   return "\n".join(
     [
       *("% " + " ".join(comment.split()) for comment in comments),

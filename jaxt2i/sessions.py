@@ -2,11 +2,14 @@
 
 import datetime
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 from jaxt2i import machine
+
+logger = logging.getLogger(__name__)
 
 FILE = "run.json"
 
@@ -27,8 +30,11 @@ class Sessions:
     seconds = round(time.monotonic() - self._start, 1)
     entry = {**self._entry, "to_step": step, "seconds": seconds}
     partial = self._path.with_suffix(".partial")
-    partial.write_text(json.dumps({"sessions": [*self._before, entry]}, indent=2) + "\n")
-    partial.replace(self._path)  # at once: a killed run leaves no half a file
+    try:
+      partial.write_text(json.dumps({"sessions": [*self._before, entry]}, indent=2) + "\n")
+      partial.replace(self._path)  # at once: a killed run leaves no half a file
+    except OSError as error:  # a record is not worth a training
+      logger.warning("%s is not written (%s)", self._path, error.strerror)
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:

@@ -28,8 +28,11 @@ def training_data(workdir: Path, config: Mapping[str, Any]) -> Source:
 
 def require_finite(road: Pipeline, workdir: Path) -> None:
   """UserError if any weight is NaN or infinite: all that it draws would be black or noise."""
-  leaves = jax.tree.leaves((road.tokenizer_variables, road.prior_variables))
-  arrays = (np.asarray(x) for x in leaves)
+  _require_finite((road.tokenizer_variables, road.prior_variables), workdir)
+
+
+def _require_finite(variables: Any, workdir: Path) -> None:
+  arrays = (np.asarray(x) for x in jax.tree.leaves(variables))
   if not all(np.isfinite(x).all() for x in arrays if x.dtype.kind == "f"):
     raise UserError(
       f"the weights of {workdir} are not finite (NaN or infinity): evaluate an earlier checkpoint, "
@@ -51,4 +54,6 @@ def dual_encoder(workdir: Path | None, config: Mapping[str, Any], role: str) -> 
       f"the {role} {workdir} was trained on other data or other splits than this run: train one "
       "with the same config.data."
     )
-  return matcher.load(workdir)
+  found = matcher.load(workdir)
+  _require_finite(found.variables, workdir)
+  return found

@@ -31,6 +31,13 @@ def test_a_damaged_record_stops_nothing(tokenizer_run, tmp_path):
   assert (entry["from_step"], entry["to_step"]) == (2, 3)
 
 
+def test_a_record_that_cannot_be_written_stops_nothing(tmp_path, caplog):
+  (tmp_path / "run.partial").mkdir()
+  sessions.Sessions(tmp_path, 0).saved(1)
+  assert "run.json is not written" in caplog.text
+  assert sessions.read(tmp_path) == []
+
+
 def test_the_machine_is_named_as_far_as_it_tells(tmp_path):
   cpuinfo = tmp_path / "cpuinfo"
   cpuinfo.write_text("processor : 0\nmodel name\t: Fast 9000: Turbo\nmodel name : other\n")

@@ -105,14 +105,14 @@ def write(rows: Sequence[Row], folder: Path) -> list[Path]:
 
 def markdown(summary: Sequence[Row]) -> str:
   """A table for a README."""
-  heads, lines = _cells(summary, plus_minus=" ± ")
+  heads, lines = _cells(summary)
   rule = ["---"] + ["---:"] * (len(heads) - 1)
   return "".join(f"| {' | '.join(line)} |\n" for line in (heads, rule, *lines))
 
 
 def latex(summary: Sequence[Row]) -> str:
   """A `tabular` for a paper; needs the package booktabs."""
-  return latex_table(*_cells(summary, plus_minus=r" $\pm$ "))
+  return latex_table(*_cells(summary))
 
 
 def frontier(summary: Sequence[Row]) -> Figure:
@@ -144,7 +144,7 @@ def frontier(summary: Sequence[Row]) -> Figure:
   return figure
 
 
-def _cells(summary: Sequence[Row], plus_minus: str) -> tuple[list[str], list[list[str]]]:
+def _cells(summary: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
   """Headings and lines of the columns that any variant has."""
   columns = [column for column in COLUMNS if any(column[0] in row for row in summary)]
   heads = ["variant", *(head for _, head, _, _ in columns)]
@@ -154,7 +154,7 @@ def _cells(summary: Sequence[Row], plus_minus: str) -> tuple[list[str], list[lis
       return "–"
     mean, sd = row[key]
     text = shown.format(factor * mean)
-    return text + plus_minus + shown.format(factor * sd) if sd else text
+    return text + " ± " + shown.format(factor * sd) if sd else text
 
   lines = [
     [row["variant"], *(cell(row, key, shown, factor) for key, _, shown, factor in columns)]

@@ -26,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
   """Prints a table, a column a run; writes it if asked."""
   if len(args.workdirs) < 2:
     raise UsageError(f"one workdir is given ({args.workdirs[0]}): two or more can be compared.")
+  if len(set(args.workdirs)) < len(args.workdirs):
+    raise UsageError(f"a workdir is given twice ({' '.join(args.workdirs)}): name each once.")
   if args.out:
     writing.require_folder(Path(args.out))
   from jaxt2i import comparison, evaluation_report

@@ -65,8 +65,17 @@ def add_rerank(parser: argparse.ArgumentParser) -> None:
   """`--rerank`, and of how many."""
   parser.add_argument("--rerank", help="workdir of a dual encoder: keep what fits the prompt best")
   parser.add_argument(
-    "--candidates", type=int, default=8, help="with --rerank, drawn for each kept (default: 8)"
+    "--candidates", type=int, help="with --rerank, drawn for each kept (default: 8)"
   )
+
+
+def candidates(args: argparse.Namespace) -> int:
+  """Drawn for each picture that is kept: 1 without `--rerank`, where more would be useless."""
+  if not args.rerank:
+    if args.candidates is not None:
+      raise UsageError(f"--candidates is {args.candidates}: without --rerank nothing chooses.")
+    return 1
+  return 8 if args.candidates is None else args.candidates
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxt2i.cli import drawing
+from jaxt2i.cli import drawing, writing
 from jaxt2i.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,8 +56,11 @@ def request(
   """What parsed arguments ask for; UsageError for what has no meaning."""
   if not 2 <= args.n <= 10_000:
     raise UsageError(f"--n is {args.n}: must be from 2 to 10000.")
-  if not 1 <= args.candidates <= MOST_CANDIDATES:
-    raise UsageError(f"--candidates is {args.candidates}: must be from 1 to {MOST_CANDIDATES}.")
+  candidates = drawing.candidates(args)
+  if not 1 <= candidates <= MOST_CANDIDATES:
+    raise UsageError(f"--candidates is {candidates}: must be from 1 to {MOST_CANDIDATES}.")
+  if args.judge and metrics and "retrieval" not in metrics:
+    raise UsageError("--judge is given, and --metrics has no retrieval: nothing would ask it.")
   seed = drawing.seed(args)
   from jaxt2i.evaluation import Request  # not above: `--help` should not wait for JAX
   from jaxt2i.inception import SHA256_PREFIX
@@ -73,7 +76,7 @@ def request(
     metrics=metrics,
     judge=path(args.judge),
     rerank=path(args.rerank),
-    candidates=args.candidates if args.rerank else 1,
+    candidates=candidates,
     inception=weights(args.inception, known),
     clip=weights(args.clip, args.clip_sha256),
   )
@@ -94,13 +97,14 @@ def run(args: argparse.Namespace) -> int:
   from jaxt2i.evaluation import evaluate
 
   workdir = Path(args.workdir)
+  writing.require_writable(workdir / "eval")
   report = evaluate(workdir, asked)
   show(report)
-  others = evaluation_report.other_settings(workdir / "eval", args.split, report.settings)
+  others = evaluation_report.other_ways(workdir / "eval", args.split, report)
   if others and args.split != "val":
     print(
-      f"note: {args.split} was evaluated with {others} other setting{'s' * (others > 1)} before; "
-      "numbers of the best of several are too good: choose on val (`jaxt2i sweep`)."
+      f"note: pictures for {args.split} were drawn in {others} other way{'s' * (others > 1)} "
+      "before; numbers of the best of several are too good: choose on val (`jaxt2i sweep`)."
     )
   path = evaluation_report.write(report, workdir / "eval", args.split)
   print(f"written to {path}, .csv and .tex")
@@ -114,6 +118,7 @@ def _efficiency(
     raise UsageError(f"--metrics is {args.metrics!r}: efficiency is measured alone, on no split.")
   from jaxt2i import efficiency, evaluation_report
 
+  writing.require_writable(Path(args.workdir) / "eval")
   report = efficiency.measure(Path(args.workdir), options)
   show(report)
   path = evaluation_report.write(report, Path(args.workdir) / "eval", EFFICIENCY)
@@ -133,6 +138,8 @@ def show(report: "Report") -> None:
     print(f"\n{kind}")
     for name, value in part.protocol.items():
       print(f"  ({name}: {value})")
+    if part.settings:
+      print("  (" + ", ".join(f"{name} {value}" for name, value in part.settings.items()) + ")")
     for name, value, interval in rows(part.values):
       bounds = "" if interval is None else f"  ({interval[0]:.4g} to {interval[1]:.4g})"
       print(f"{name:<{width}}  {_shown(value)}{bounds}")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Draws, writes one PNG a picture and a labelled grid, says where."""
   count = args.n * len(args.prompt)
-  candidates = args.candidates if args.rerank else 1
+  candidates = drawing.candidates(args)
   if args.n < 1 or candidates < 1 or count * candidates > MAX_IMAGES:
     of_each = f" with --candidates {candidates}" if args.rerank else ""
     raise UsageError(

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 MOST = 64  # ways of drawing; more would find what fits validation by chance
 FILE = "sweep.jsonl"
 # Ends of the names of what is better the smaller it is; of all else more is better.
-LESS = ("kid", "mmd", "fd", "copy_rate", "copy_rate_features")
+LESS = ("kid", "mmd", "fd", "fid", "copy_rate", "copy_rate_features")
+# Ends of the names of what does not depend on how pictures are drawn.
+FIXED = ("ceiling", "accuracy", "distance", "distance_features", "chance", "real", "reconstructed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,14 +70,20 @@ def _measure(workdir: Path, asked: "Request", by: str, way: Mapping[str, Any]) -
   from jaxt2i import evaluation, evaluation_report
 
   report = evaluation.evaluate(workdir, asked)
-  found = {name: (value, bounds) for name, value, bounds in evaluation_report.rows(report.values)}
+  found = {
+    name: (value, bounds)
+    for name, value, bounds in evaluation_report.rows(report.values)
+    if not name.startswith("floor_") and not name.endswith(FIXED)
+  }
   if by not in found:
     raise UsageError(f"--by is {by!r}: {suggest(by, found)}")
   value, bounds = found[by]
   shown = "  ".join(f"{name} {x:g}" for name, x in way.items())
   interval = "" if bounds is None else f"  ({bounds[0]:.4g} to {bounds[1]:.4g})"
   print(f"{shown}  {by} {value:.4g}{interval}", flush=True)
-  line = {**report.base, **report.settings, **{name: x for name, (x, _) in found.items()}}
+  line = {**report.base, **report.settings, **dataclasses.asdict(asked.options)}
+  line["protocols"] = {name: part.protocol for name, part in report.parts.items()}
+  line |= {name: x for name, (x, _) in found.items()}
   try:
     (workdir / "eval").mkdir(exist_ok=True)
     with (workdir / "eval" / FILE).open("a", encoding="utf-8") as file:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,15 @@ def require_folder(out: Path) -> None:
   """UserError if there is something by this name that is no folder: before anything is drawn."""
   if out.exists() and not out.is_dir():
     raise UserError(f"cannot write to {out} (it is no folder): choose another --out.")
+
+
+def require_writable(folder: Path) -> None:
+  """UserError if the folder cannot be written to, or made: before anything is measured."""
+  place = folder if folder.exists() else folder.parent
+  if folder.exists() and not folder.is_dir():
+    raise UserError(f"cannot write to {folder} (it is no folder): free the path.")
+  if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+    raise UserError(f"cannot write to {folder} (no permission): copy the run to where you may.")
 
 
 def write(

@@ -1,12 +1,13 @@
 """Does a prior draw what the caption says? Scored attribute by attribute on `shapes`."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from jaxt2i.data.records import Record
-from jaxt2i.evaluators import shapes
+from jaxt2i.evaluators import intervals, shapes
 from jaxt2i.evaluators.drawn import Piece
 
 PROTOCOL = (
@@ -34,10 +35,12 @@ class Attributes:
     self._reconstructed += _scores(piece.reconstructed, piece.records)
     self._real += _scores(piece.real, piece.records)
 
-  def values(self) -> dict[str, float]:
+  def values(self) -> dict[str, Any]:
     """Of all pieces."""
+    right = np.array([each["everything"] for each in self._drawn])
     return {
       **shapes.shares(self._drawn),
+      "everything" + intervals.SUFFIX: intervals.of_share(right),
       "ceiling": shapes.shares(self._reconstructed)["everything"],
       "judge_accuracy": shapes.shares(self._real)["everything"],
     }

@@ -84,8 +84,8 @@ def protocol(train: int, val: int, *, seen: bool) -> str:
   """What must be said beside it."""
   spaces = f"by pixels and by {extractor.NAME}'s last features" if seen else "by pixels"
   return (
-    f"nearest of {train} training images {spaces}, images above {_SIDE} pixels averaged down to "
-    f"that; against {min(val, _MOST_VAL)} images of val"
+    f"nearest of {train} training images {spaces}, sides that are multiples of {_SIDE} pixels "
+    f"averaged down to it; against {min(val, _MOST_VAL)} images of val"
   )
 
 

@@ -66,11 +66,16 @@ class Generation:
     sets = {name: self._space.together(parts) for name, parts in self._fake.items()}
     if self._train is not None:
       sets["floor"] = self._training(self._train, len(real))
-    return {
+    found = {
       f"{name}_{key}": value
       for name, fake in sets.items()
       for key, value in self._space.compare(real, fake, paired=name == "drawn").items()
     }
+    if len(sets.get("floor", real)) < len(real):  # of fewer images these are larger
+      for key in ("floor_fd", "floor_fid"):
+        found.pop(key, None)
+        found.pop(key + intervals.SUFFIX, None)
+    return found
 
   def _training(self, train: Source, count: int) -> Any:
     numbers = spread(len(train), count)
@@ -143,11 +148,12 @@ def protocol(count: int, split: str) -> str:
   """What must be said beside these figures."""
   of_fd = f"fd: mean of {POOLED} features of stride 16, the others: " * (count >= LEAST_IMAGES)
   return (
-    f"{extractor.NAME}; {extractor.ENLARGED}; {of_fd}the last 1280 features; {count} pictures of "
-    f"index 0 to {count - 1}, drawn for the first captions of images spread over the split "
-    f"{split}, and as many without captions, against those images (kid and mmd of drawings for "
-    "captions: no drawing against the image of its own caption); floor: as many training images, "
-    f"or all; intervals: ±1.96 standard deviations of {intervals.RESAMPLES} bootstrap resamples, "
+    f"{extractor.NAME}; {extractor.ENLARGED}; {of_fd}the last 1280 features; {count} pictures, "
+    "number k of index k, of c candidates from ck on, drawn for the first captions of images "
+    f"spread over the split {split}, and as many without captions, against those images (kid and "
+    "mmd of drawings for captions: no drawing against the image of its own caption); floor: as "
+    "many training images, or all; intervals: ±1.96 standard deviations of "
+    f"{intervals.RESAMPLES} bootstrap resamples, "
     "wide rather than narrow near 0. A tokenizer that learnt with a perceptual loss has learnt to "
     "please the same network"
   )

@@ -12,7 +12,9 @@ class Measured:
   Attributes:
     protocol: under which; values of another protocol are others, whatever they are called.
     values: by name: numbers, their intervals as `<name>_95`, and tables.
+    settings: how pictures were drawn for it; values of other settings may be compared.
   """
 
   protocol: Mapping[str, Any]
   values: Mapping[str, Any]
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)

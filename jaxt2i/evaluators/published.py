@@ -76,9 +76,19 @@ def _of_clip(
   return with_intervals({"cmmd": 1000 * mmd2(real, fake, gaussian, weights, paired=paired)})
 
 
-def protocol(network: Inception | Clip, count: int) -> str:
-  """What must be said beside these."""
+def protocol(network: Inception | Clip) -> str:
+  """What must be said beside scores by a network."""
+  return f"{network.name}; {network.how}"
+
+
+def protocol_of_sets(network: Inception | Clip, count: int) -> str:
+  """What must be said beside distances of sets."""
+  few = f"; fid: {RESAMPLES} resamples; it grows as images get fewer, compare equally many alone"
   return (
-    f"{network.name}; {network.how}; {count} drawings for captions, as many without, against the "
-    f"images of those captions; fid grows as images get fewer: compare those of equally many alone"
+    f"{protocol(network)}; {count} drawings for captions, as many without, against the images of "
+    "those captions (kernel distances of drawings for captions: no drawing against the image of "
+    "its own caption); floor: as many training images, or all; intervals: ±1.96 "
+    f"standard deviations of {intervals.RESAMPLES} bootstrap resamples"
+    + few
+    * isinstance(network, Inception)
   )

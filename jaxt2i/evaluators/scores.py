@@ -1,5 +1,6 @@
 """The scores of drawings by name, each with the protocol that its values depend on."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from PIL import Image
@@ -70,19 +71,24 @@ class Scores:
     if "inception" in names:
       assert inception is not None
       by_inception = Generation(published.inception_space(inception), floor)
-      self._scores["inception"] = by_inception, _by(inception, drawn)
+      said_of_sets = published.protocol_of_sets(inception, drawn)
+      self._scores["inception"] = by_inception, {"network": said_of_sets}
     if "clip" in names:
       assert clip is not None
       by_clip = Generation(published.clip_space(clip), floor)
-      self._scores["clip"] = by_clip, _by(clip, drawn)
-      self._scores["clip_score"] = ClipScores(clip), _by(clip, drawn)
+      self._scores["clip"] = by_clip, {"network": published.protocol_of_sets(clip, drawn)}
+      self._scores["clip_score"] = ClipScores(clip), {"network": published.protocol(clip)}
 
   def measure(self, drawing: Drawing, pipeline: Pipeline) -> dict[str, Measured]:
     """Draws once, and asks all."""
     drawing(pipeline, [score for score, _ in self._scores.values()])
     common = {"drawn": self._drawn, "seed": drawing.seed}
+    settings = dataclasses.asdict(drawing.options)
+    if drawing.reranking is not None:
+      chooser = drawing.reranking
+      settings |= {"rerank": chooser.matcher.name, "candidates": chooser.candidates}
     return {
-      name: Measured({**common, **protocol}, score.values())
+      name: Measured({**common, **protocol}, score.values(), settings)
       for name, (score, protocol) in self._scores.items()
     }
 
@@ -90,10 +96,6 @@ class Scores:
     """After `measure`: pictures to look at, by the name of what shows them."""
     found = ((name, score) for name, (score, _) in self._scores.items())
     return {name: score.sheet() for name, score in found if isinstance(score, Copies)}
-
-
-def _by(network: Inception | Clip, drawn: int) -> dict[str, str]:
-  return {"network": published.protocol(network, drawn)}
 
 
 def too_few(drawn: int, train: Source) -> str:

@@ -41,13 +41,13 @@ class Looks:
       raise UsageError(f"config.evaluation.n is {self.n}: must be 2 or more.")
     SamplingOptions(temperature=self.temperature)  # refuses what has no meaning
 
-  def require(self, options: Mapping[str, Any], train: Source) -> None:
+  def require(self, options: Mapping[str, Any], train: Source, val: Source) -> None:
     """UserError if a score cannot be had of the data `options`."""
     lacks = ""
     if "attributes" in self.metrics and options["name"] != "shapes":
       lacks = "'attributes', which are known of the data 'shapes' alone"
     if "generation" in self.metrics:
-      why = scores.too_few(self.n, train) or extractor.lacks(options["image_size"])
+      why = scores.too_few(min(self.n, len(val)), train) or extractor.lacks(options["image_size"])
       lacks = f"'generation': {why}" if why else lacks
     if lacks:
       raise UserError(f"config.evaluation.metrics has {lacks}.")

@@ -67,7 +67,7 @@ class PriorExperiment:
     image_size = config["data"]["image_size"]
     self.tokenizer = modules.tokenizer(trained["model"], image_size)
     self._looks = config_lib.build(Looks, config["evaluation"], "config.evaluation")
-    self._looks.require(config["data"], self._train)
+    self._looks.require(config["data"], self._train, self._val)
     prior = modules.prior(config["model"], self.tokenizer, image_size, self._text.vocab_size)
     self.task = prior_task(config["loss"], prior)
     self._word_vectors = config["word_vectors"] and WordVectors.load(Path(config["word_vectors"]))

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from jaxt2i import cli, evaluation_report
+from jaxt2i.cli import sweep as sweeping
 from tests.runs import train
 
 
@@ -88,7 +89,29 @@ def test_no_report_is_said_so(runs, tmp_path, damage, said, capsys):
   assert said in one_error_line(capsys)
 
 
+def test_runs_without_anything_in_common_are_refused(runs, tokenizer_run, tmp_path, capsys):
+  prior, tokenizer = (shutil.copytree(run, tmp_path / run.name) for run in (runs[0], tokenizer_run))
+  (prior / "eval" / "val.json").unlink()
+  assert cli.main(["evaluate", f"--workdir={prior}", "--metrics=likelihood"]) == 0
+  assert cli.main(["evaluate", f"--workdir={tokenizer}"]) == 0
+  capsys.readouterr()
+  assert compare(prior, tokenizer) == 1
+  assert "nothing was measured of two of these" in one_error_line(capsys)
+
+
+def test_ways_of_drawing_stand_in_the_table(runs, tmp_path, capsys):
+  other = shutil.copytree(runs[0], tmp_path / "other")
+  arguments = [f"--workdir={other}", "--n=12", "--metrics=copies", "--temperature=0.5"]
+  assert cli.main(["evaluate", *arguments]) == 0
+  capsys.readouterr()
+  assert compare(runs[0], other, "--metrics=copies") == 0
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  assert ["temperature", "0.8", "0.5"] in lines
+
+
 def test_mistakes_are_one_line(runs, capsys):
+  assert compare(runs[0], runs[0]) == 2
+  assert "is given twice" in one_error_line(capsys)
   assert compare(runs[0]) == 2
   assert "two or more can be compared" in one_error_line(capsys)
   assert compare(*runs, "--metrics=copied") == 2
@@ -119,6 +142,11 @@ def test_of_distances_the_least_is_best(prior_run, tmp_path, capsys):
   lines = [json.loads(line) for line in (run / "eval" / "sweep.jsonl").read_text().splitlines()]
   best = min(lines, key=lambda line: line["drawn_kid"])
   assert f"validation: --temperature={best['temperature']} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["drawn_fid", "random_kid", "drawn_cmmd", "drawn_fd"])
+def test_distances_are_better_the_smaller(name):
+  assert name.endswith(sweeping.LESS)
 
 
 def test_a_sweep_has_validation_alone(prior_run, capsys):

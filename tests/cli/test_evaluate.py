@@ -25,6 +25,8 @@ def results_of(workdir, split="val"):
   """Base, settings, protocols and values of a report, all together."""
   report = evaluation_report.read(workdir / "eval" / f"{split}.json")
   found = {**report.base, **report.settings, **report.values}
+  for part in report.parts.values():
+    found |= part.settings
   return found | {
     f"{name}_protocol": x for p in report.parts.values() for name, x in p.protocol.items()
   }
@@ -245,6 +247,15 @@ def test_only_what_is_asked_for_is_measured_and_the_rest_is_kept(prior_run, copy
   assert set(whole.parts) == {"likelihood", "copies", "attributes"}
   assert whole.parts["copies"] == report.parts["copies"]
   assert evaluate(*common, "--metrics=attributes", "--temperature=0.5") == 0  # other pictures
+  whole = evaluation_report.read(workdir / "eval" / "val.json")
+  assert whole.parts["attributes"].settings["temperature"] == 0.5
+  assert whole.parts["copies"].settings["temperature"] == 0.8
+  assert not whole.parts["likelihood"].settings  # of nothing that is drawn
+  # Of another state of the run nothing is kept.
+  tree = json.loads((workdir / "eval" / "val.json").read_text())
+  tree["settings"]["step"] = 1
+  (workdir / "eval" / "val.json").write_text(json.dumps(tree))
+  assert evaluate(*common, "--metrics=attributes") == 0
   assert list(evaluation_report.read(workdir / "eval" / "val.json").parts) == ["attributes"]
 
 
@@ -313,9 +324,29 @@ def test_what_chooses_pictures_cannot_judge_them(prior_run, judge, copy, tmp_pat
 def test_choices_made_on_a_test_split_are_counted(prior_run, copy, capsys):
   workdir = copy(prior_run)
   common = (f"--workdir={workdir}", "--n=2", "--metrics=attributes", "--split=compositional")
-  for temperature, noted in (("0.5", False), ("0.5", False), ("0.9", True)):
-    assert evaluate(*common, f"--temperature={temperature}") == 0
-    assert ("with 1 other setting before" in capsys.readouterr().out) == noted
+  (workdir / "eval").mkdir(exist_ok=True)
+
+  (workdir / "eval" / "history.jsonl").write_text("[3]\n")
+  assert evaluate(f"--workdir={workdir}", "--metrics=likelihood", "--split=compositional") == 0
+  for way, noted in (("temperature=0.5", 0), ("temperature=0.5", 0), ("seed=3", 1), ("top_k=2", 2)):
+    assert evaluate(*common, f"--{way}") == 0
+    out = capsys.readouterr().out
+    assert ("other way" in out) == bool(noted)
+    assert not noted or f"in {noted} other way" in out
+
+
+def test_options_without_a_use_are_refused(prior_run, judge, capsys):
+  common = (f"--workdir={prior_run}", "--n=4")
+  assert evaluate(*common, "--candidates=4") == 2
+  assert "--candidates is 4: without --rerank nothing chooses" in one_error_line(capsys)
+  assert evaluate(*common, f"--judge={judge}", "--metrics=copies") == 2
+  assert "--metrics has no retrieval" in one_error_line(capsys)
+
+
+def test_of_training_captions_there_is_no_gap(prior_run, copy):
+  workdir = copy(prior_run)
+  assert evaluate(f"--workdir={workdir}", "--split=train", "--metrics=likelihood") == 0
+  assert "nll_gap" not in results_of(workdir, "train")
 
 
 def test_scores_of_networks_that_the_user_supplies(prior_run, copy, tmp_path, capsys):

@@ -82,7 +82,8 @@ def test_drawings_are_scored_by_clip(network):
 
 
 def test_the_protocol_names_the_weights(network):
-  said = published.protocol(network, 12)
+  assert "drawings" not in published.protocol(network)
+  said = published.protocol_of_sets(network, 12)
   assert "CLIP ViT" in said
   assert "sha256" in said
   assert "12 drawings" in said
