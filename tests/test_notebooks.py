@@ -88,3 +88,18 @@ def test_latent_space(prior_run, repository, monkeypatch):
   assert len(figures) >= 13
   errors = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stderr")
   assert "Warning" not in errors
+
+
+def test_evaluation(prior_run, repository, monkeypatch):
+  monkeypatch.setenv("JAXT2I_WORKDIR", str(prior_run))
+  monkeypatch.delenv("JAXT2I_JUDGE", raising=False)
+  notebook = run(FOLDER / "07_evaluation.ipynb", repository)
+  text = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stdout")
+  assert "knowing nothing 6.238" in text  # of 512 codes
+  assert re.search(r"temperature +1.0 +0.7\n", text)
+  assert "refused: attributes: drawn differs, '16' of all and '10' of ten" in text
+  assert r"\begin{tabular}" in text
+  figures = [o for kind in ("execute_result", "display_data") for o in outputs(notebook, kind)]
+  assert ["image/png" in figure.data for figure in figures] == [True] * 7
+  errors = "".join(o.text for o in outputs(notebook, "stream") if o.name == "stderr")
+  assert "Warning" not in errors
