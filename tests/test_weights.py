@@ -69,7 +69,7 @@ def test_a_dual_encoder_too(tmp_path):
 def test_it_is_evaluated_as_a_run_is(exported, tmp_path):
   copy = shutil.copytree(exported, tmp_path / "copy")
   assert cli.main(["evaluate", f"--workdir={copy}", "--n=2"]) == 0
-  assert json.loads((copy / "eval" / "val.json").read_text())["images"] == 16
+  assert json.loads((copy / "eval" / "val.json").read_text())["base"]["images"] == 16
 
 
 @pytest.mark.parametrize("name", [weights.FILE, "config.json", "text.json"])
