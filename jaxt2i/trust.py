@@ -54,6 +54,12 @@ def dual_encoder(workdir: Path | None, config: Mapping[str, Any], role: str) -> 
       f"the {role} {workdir} was trained on other data or other splits than this run: train one "
       "with the same config.data."
     )
+  sizes = theirs["data"]["image_size"], config["data"]["image_size"]
+  if sizes[0] != sizes[1]:
+    raise UserError(
+      f"the {role} {workdir} has learnt from images of {sizes[0]} pixels, this run of {sizes[1]}: "
+      "train one with the same config.data.image_size."
+    )
   found = matcher.load(workdir)
   _require_finite(found.variables, workdir)
   return found

@@ -231,6 +231,15 @@ def test_a_judge_of_other_data_is_refused(prior_run, copy, tmp_path, capsys):
   assert "must be the workdir of a dual encoder" in one_error_line(capsys)
 
 
+def test_a_judge_of_another_resolution_is_refused(prior_run, judge, tmp_path, capsys):
+  other = shutil.copytree(judge, tmp_path / "judge")
+  saved = config_of(other)
+  saved["data"]["image_size"] = 32  # prepared data has one fingerprint for all sizes
+  (other / "config.json").write_text(json.dumps(saved))
+  assert evaluate(f"--workdir={prior_run}", f"--judge={other}") == 1
+  assert "has learnt from images of 32 pixels, this run of 64" in one_error_line(capsys)
+
+
 def test_a_judge_where_nothing_is_drawn_is_refused(tokenizer_run, judge, capsys):
   assert evaluate(f"--workdir={tokenizer_run}", f"--judge={judge}") == 2
   assert "draws nothing that it could judge" in one_error_line(capsys)
