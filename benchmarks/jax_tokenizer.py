@@ -12,7 +12,7 @@ from jaxt2i import experiment, optim
 from jaxt2i.errors import UsageError
 from jaxt2i.sharding import make_mesh, replicated
 from jaxt2i.state import TrainState
-from jaxt2i.train import make_train_step
+from jaxt2i.step import make_train_step
 
 # configs/vqvae.py, with as many codes as the peer.
 CHANGES: Mapping[str, Mapping[str, Any]] = {

@@ -10,8 +10,8 @@ from jaxt2i import config as config_lib
 from jaxt2i import optim
 from jaxt2i.sharding import make_mesh, replicated
 from jaxt2i.state import TrainState
+from jaxt2i.step import make_train_step
 from jaxt2i.tasks.base import Task
-from jaxt2i.train import make_train_step
 from jaxt2i.types import Batch
 
 

@@ -71,6 +71,12 @@ def common(size: str) -> ConfigDict:
   # and is not made where that is in doubt; crop is a shift by so many pixels at most.
   config.augment = dict(flip=False, crop=0, jitter=0.0)
   config.ema_decay = 0.999
+  # A batch in so many parts, one after another, for want of memory; activations in float32 or
+  # bfloat16 (for accelerators: a CPU is slower with it); and whether a step that comes to no number
+  # is to "stop" the run or to be passed over ("skip").
+  config.step = dict(accumulate=1, compute_dtype="float32", bad_gradient="stop")
+  # Devices along each axis, see docs/scaling.md; data=-1: as many as there are.
+  config.mesh = dict(data=-1, fsdp=1, tensor=1)
   config.optimizer = dict(
     kind="adamw",
     learning_rate=2e-3,

@@ -18,9 +18,20 @@ from jaxt2i.models.diffaugment import DiffAugment
 from jaxt2i.models.vqvae import to_float
 from jaxt2i.optim import Optimizer
 from jaxt2i.state import ADVERSARY, TrainState
+from jaxt2i.step import (
+  PLAIN,
+  StepFn,
+  StepOptions,
+  advance,
+  as_computed,
+  gradient_metrics,
+  guarded,
+  jit_step,
+  make_train_step,
+  step_key,
+)
 from jaxt2i.tasks.adversarial import AdversarialTask
 from jaxt2i.tasks.tokenizer import TokenizerTask
-from jaxt2i.train import StepFn, advance, jit_step, make_train_step, step_key
 from jaxt2i.types import Array, Batch
 
 
@@ -59,6 +70,8 @@ def make_adversarial_step(
   ema_decay: float,
   seed: int,
   mesh: Mesh,
+  options: StepOptions = PLAIN,
+  state_sharding: Any = None,
 ) -> StepFn:
   """Like `make_train_step`, with a discriminator in the state's collection "adversary".
 
@@ -68,9 +81,21 @@ def make_adversarial_step(
   Which one it is, the host reads off the state: it waits for the step before, with the next batch
   in hand.
   """
-  resting = make_train_step(task, optimizer, ema_decay=ema_decay, seed=seed, mesh=mesh)
+  resting = make_train_step(
+    task,
+    optimizer,
+    ema_decay=ema_decay,
+    seed=seed,
+    mesh=mesh,
+    options=options,
+    state_sharding=state_sharding,
+  )
   warming_up, against = (
-    jit_step(partial(_step, task, optimizer, ema_decay, seed, deceive), mesh)
+    jit_step(
+      guarded(partial(_step, task, optimizer, ema_decay, seed, options, deceive), options),
+      mesh,
+      state_sharding,
+    )
     for deceive in (False, True)
   )
 
@@ -88,6 +113,7 @@ def _step(
   optimizer: optax.GradientTransformation,
   ema_decay: float,
   seed: int,
+  options: StepOptions,
   deceive: bool,
   state: TrainState,
   batch: Batch,
@@ -98,7 +124,8 @@ def _step(
   adversary = state.collections[ADVERSARY]
 
   def loss_fn(params: Any) -> tuple[tuple[Array, Array], Any]:
-    output = task.loss({"params": params, **state.collections}, batch, key, train=True)
+    variables = {"params": as_computed(params, options), **state.collections}
+    output = task.loss(variables, batch, key, train=True)
     return (output.loss, output.image), output
 
   (loss, image), pull_back, output = jax.vjp(loss_fn, state.params, has_aux=True)
@@ -118,5 +145,4 @@ def _step(
   )
   updates = {**output.updates, ADVERSARY: adversary}
   new_state = advance(state, optimizer, gradients, updates, ema_decay)
-  metrics["gradient_norm"] = Mean.of(optax.tree.norm(gradients))
-  return new_state, {**output.metrics, **d_metrics, **metrics}
+  return new_state, {**output.metrics, **d_metrics, **metrics, **gradient_metrics(gradients)}

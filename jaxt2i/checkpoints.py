@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import logging
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,11 +55,16 @@ class Checkpoints:
       raise
     self._worker = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="seal")
 
-  def save(self, step: int, state: PyTree) -> None:
+  def save(self, step: int, state: PyTree, under_way: Mapping[str, Any] | None = None) -> None:
     """Copies `state` to the host and writes it in the background; its buffers may be donated next.
 
     Waits for the save before, if that is still being written. A step that is the newest complete
     one already is left as it is.
+
+    Args:
+      step: the state's.
+      state: arrays.
+      under_way: JSON that `under_way` gives back, of a run that is stopped between two logs.
 
     Raises:
       UserError: if this or the previous save failed, or `step` lies before a saved one.
@@ -72,11 +78,12 @@ class Checkpoints:
         f"step {step} comes before step {latest} saved in {self._root}, expected a later one; "
         f"delete the folders of the steps after {step} to continue from there"
       )
+    items: dict[str, Any] = {stored.ITEM: ocp.args.StandardSave(state)}
+    if under_way is not None:
+      items[stored.UNDER_WAY] = ocp.args.JsonSave(dict(under_way))
     try:
       # force: which steps to save is the caller's choice, not a policy's.
-      self._manager.save(
-        step, args=ocp.args.Composite(**{stored.ITEM: ocp.args.StandardSave(state)}), force=True
-      )
+      self._manager.save(step, args=ocp.args.Composite(**items), force=True)
     except OSError as error:
       raise self._not_saved(step, error) from error
     self._pending = self._worker.submit(self._seal, step)
@@ -85,6 +92,10 @@ class Checkpoints:
     """The newest step that is completely written, or None."""
     # Read from disk: after a failed save the manager's own answer is None.
     return next(iter(stored.complete_steps(self._root)), None)
+
+  def under_way(self, step: int) -> dict[str, Any]:
+    """What was saved with a step besides its state; {} if nothing was, or there is no such step."""
+    return stored.read_under_way(self._root / str(step))
 
   def restore(self, target: PyTree, step: int | None = None) -> PyTree:
     """Reads a state, bit for bit as it was saved, onto the devices that `target` names.

@@ -11,12 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxt2i import config as config_lib
-from jaxt2i import experiment, optim, summary
+from jaxt2i import experiment, summary
 from jaxt2i.experiment import Experiment
-from jaxt2i.sharding import make_mesh, replicated
-from jaxt2i.state import TrainState
-from jaxt2i.train import LoopOptions
+from jaxt2i.training import Training
 
 _STEPS = 7
 _SIDE = 2048  # of the matrices whose product is the measure of speed; larger ones are no faster
@@ -50,16 +47,12 @@ def of_step(config: Mapping[str, Any], what: Experiment | None = None) -> StepCo
     what: its experiment, where that is there already.
   """
   what = what or experiment.make(config)
-  loop = config_lib.build(LoopOptions, config["loop"], "config.loop")
-  optimizer = config_lib.build(optim.Optimizer, config["optimizer"], "config.optimizer").build(
-    loop.num_steps
-  )
-  mesh = make_mesh(config["batch_size"])
+  training = Training.of(config)
+  mesh = training.make_mesh()
   example = jax.tree.map(lambda x: np.repeat(x, config["batch_size"], axis=0), what.example())
-  fresh = TrainState.create(what.init(jax.random.key(0)), optimizer)
-  state = jax.device_put(fresh, replicated(mesh))
+  state = training.fresh(what, mesh)
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-  step = summary.compile_step(experiment.make_step(what, optimizer, mesh), state, example)
+  step = summary.compile_step(training.make_step(what, mesh), state, example)
   square = jax.random.normal(jax.random.key(0), (_SIDE, _SIDE))
   product = jax.jit(jnp.matmul)
   steps, products = [], []

@@ -49,6 +49,15 @@ class Mean(struct.PyTreeNode):
     return self.total / self.weight
 
 
+class Count(struct.PyTreeNode):
+  """How often something happened; `a + b` is that of both."""
+
+  total: Any  # [] float32
+
+  def __add__(self, other: "Count") -> "Count":
+    return Count(self.total + other.total)
+
+
 class CodeCounts(struct.PyTreeNode):
   """How often each code was used; `a + b` is that of both. Gives usage and perplexity."""
 
@@ -63,7 +72,7 @@ class CodeCounts(struct.PyTreeNode):
     return CodeCounts(self.counts + other.counts)
 
 
-Metric = Mean | CodeCounts
+Metric = Mean | Count | CodeCounts
 
 
 def merge(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,6 +93,8 @@ def compute(metrics: Mapping[str, Metric]) -> dict[str, float]:
     if isinstance(metric, CodeCounts):
       values[f"{name}_usage"] = usage(metric.counts)
       values[f"{name}_perplexity"] = perplexity(metric.counts)
+    elif isinstance(metric, Count):
+      values[name] = float(metric.total)
     else:
       with np.errstate(invalid="ignore", divide="ignore"):
         values[name] = float(np.divide(metric.total, metric.weight))

@@ -1,6 +1,7 @@
 """Reads the steps of `checkpoints/`: complete ones only, verified, never writing anything."""
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 PyTree = Any
 ITEM = "state"  # The folder inside `checkpoints/<step>/` that Orbax writes the arrays to.
+UNDER_WAY = "under_way"  # Another one, with JSON, in steps at which a run was asked to stop.
 
 
 class _DamagedError(Exception):
@@ -82,6 +84,12 @@ def read_state(path: Path, target: PyTree) -> PyTree:
   _check_fits(path, abstract)
   with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
     return handler.restore(path, args=ocp.args.StandardRestore(abstract))
+
+
+def read_under_way(path: Path) -> dict[str, Any]:
+  """The JSON of a step that has been verified; {} where there is none."""
+  file = path / UNDER_WAY / "metadata"  # as Orbax calls it
+  return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:

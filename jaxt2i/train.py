@@ -1,35 +1,27 @@
-"""The training step and the only training loop."""
+"""The only training loop; what it repeats is in `jaxt2i.step`."""
 
 import dataclasses
-import functools
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
-import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxt2i import metrics as metrics_lib
-from jaxt2i import summary
+from jaxt2i import multiprocess, summary
 from jaxt2i.best import Best
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
-from jaxt2i.metrics import Mean, Metric
-from jaxt2i.optim import descend
-from jaxt2i.sharding import replicated
-from jaxt2i.state import TrainState, ema
-from jaxt2i.tasks.base import Task
-from jaxt2i.types import Batch, Key
+from jaxt2i.sharding import whole
+from jaxt2i.state import TrainState
+from jaxt2i.step import StepFn
+from jaxt2i.stopping import EvaluationStoppedError, Stop
+from jaxt2i.types import Batch
+from jaxt2i.window import BadStep, Window
 
 logger = logging.getLogger(__name__)
 
-_LEAST_MEMORY = "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
-
-StepFn = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Metric]]]
 # Values by name: numbers, images uint8 [N, H, W, 3], or arrays [n] to be shown as a histogram.
 Evaluator = Callable[[TrainState], Mapping[str, Any]]
 
@@ -72,61 +64,27 @@ class LoopOptions:
       )
 
 
-def make_train_step(
-  task: Task, optimizer: optax.GradientTransformation, *, ema_decay: float, seed: int, mesh: Mesh
-) -> StepFn:
-  """The jitted step: (state, batch) → (state, metrics). The given state's buffers are reused."""
+@dataclasses.dataclass(frozen=True)
+class Surroundings:
+  """What the loop reports to, and hears from.
 
-  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Metric]]:
-    key = step_key(seed, state)
+  Attributes:
+    evaluators: {name: state → {metric: value}}; written as `name/metric`.
+    writer: a CLU metric writer.
+    checkpoints: where the state is saved.
+    best: keeps the best state and says when to stop, where the options have a patience.
+    stop: says whether somebody asked the run to stop.
+    on_save: is told the step of each save.
+    on_bad_step: is told of a step that came to no number; answers where to read more of it.
+  """
 
-    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-      output = task.loss({"params": params, **state.collections}, batch, key, train=True)
-      return output.loss, output
-
-    gradients, output = jax.grad(loss_fn, has_aux=True)(state.params)
-    new_state = advance(state, optimizer, gradients, output.updates, ema_decay)
-    gradient_norm = Mean.of(optax.tree.norm(gradients))
-    return new_state, {**output.metrics, "gradient_norm": gradient_norm}
-
-  return jit_step(step, mesh)
-
-
-def step_key(seed: int, state: TrainState) -> Key:
-  """The key of the state's next step."""
-  return jax.random.fold_in(jax.random.key(seed), state.step)
-
-
-def advance(
-  state: TrainState,
-  optimizer: optax.GradientTransformation,
-  gradients: Any,
-  updates: Mapping[str, Any],
-  ema_decay: float,
-) -> TrainState:
-  """The state after a step, given the gradients of its params and new values of collections."""
-  params, opt_state = descend(optimizer, gradients, state.opt_state, state.params)
-  return state.replace(
-    step=state.step + 1,
-    params=params,
-    ema_params=ema(state.ema_params, params, ema_decay, state.step),
-    collections={**state.collections, **updates},
-    opt_state=opt_state,
-  )
-
-
-def jit_step(step: StepFn, mesh: Mesh) -> StepFn:
-  """Compiles a step: the batch cut over the mesh, the state on all of it and its buffers reused."""
-  on_cpu = mesh.devices.flat[0].platform == "cpu"
-  return jax.jit(
-    step,
-    in_shardings=(replicated(mesh), NamedSharding(mesh, PartitionSpec("data"))),
-    out_shardings=replicated(mesh),
-    donate_argnums=0,
-    # XLA's default order on a CPU runs apart what may run at once, at the price of memory: 60 %
-    # more for a convolutional tokenizer, to be 10 % faster at most. It also undoes `nn.remat`.
-    compiler_options={"xla_cpu_scheduler_type": _LEAST_MEMORY} if on_cpu else None,
-  )
+  evaluators: Mapping[str, Evaluator]
+  writer: Any
+  checkpoints: Checkpoints
+  best: Best | None = None
+  stop: Stop = dataclasses.field(default_factory=Stop)
+  on_save: Callable[[int], None] = lambda step: None
+  on_bad_step: Callable[[BadStep], str] = lambda bad: ""
 
 
 def train(
@@ -134,12 +92,9 @@ def train(
   state: TrainState,
   batches: Iterator[Batch],
   *,
-  evaluators: Mapping[str, Evaluator],
-  writer: Any,
-  checkpoints: Checkpoints,
   options: LoopOptions,
-  best: Best | None = None,
-  on_save: Callable[[int], None] | None = None,
+  around: Surroundings,
+  under_way: Mapping[str, Any] | None = None,
 ) -> TrainState:
   """Runs the steps from `state.step` to the end and returns the last state.
 
@@ -147,74 +102,118 @@ def train(
     step_fn: from `make_train_step`, or one of your own.
     state: fresh or restored.
     batches: starts with the batch of the state's next step.
-    evaluators: {name: state → {metric: value}}; written as `name/metric`.
-    writer: a CLU metric writer.
-    checkpoints: where the state is saved.
     options: when to do what.
-    best: keeps the best state and says when to stop, where `options` have a patience.
-    on_save: is told the step of each save.
+    around: whom to tell.
+    under_way: what a run that was stopped saved with the state, see `Checkpoints.under_way`.
 
   Raises:
-    UserError: the loss is not finite; the last checkpoint is kept.
+    UserError: a loss or gradient is not finite; the last checkpoint is kept.
+    StoppedError: somebody asked the run to stop; all is saved.
   """
-  step = first = int(state.step)
-  progress = _Progress(first, options.num_steps)
-  window: list[Mapping[str, Metric]] = []
-  while step < options.num_steps and not (best and best.is_over):
-    batch = next(batches)
-    if step == first:
-      summary.log_parameters(state)
-      logger.info("compiling the training step (once; up to a minute on a small machine) …")
-      step_fn = summary.compile_step(step_fn, state, batch)
-    state, step_metrics = step_fn(state, batch)
-    window.append(step_metrics)
-    step += 1
-    if step == first + 1:
-      jax.block_until_ready(state.step)
-      progress.compiled()
-      summary.log_cost(step_fn, batch)
-    last = step == options.num_steps
-    scalars: dict[str, float] = {}
-    if step % options.log_every == 0 or last:
-      scalars |= _mean_over(window)
-      window = []
-      progress.report(step, scalars["loss"])
-    evaluated = step % options.eval_every == 0 or last
-    if evaluated:
-      scalars |= _evaluate(evaluators, state, step, writer)
-    if scalars:
-      writer.write_scalars(step, scalars)
-      _require_finite(step, scalars)
-    if best and evaluated:
-      best.update(step, scalars, state)
-      last = last or best.is_over
-    if step % options.checkpoint_every == 0 or last:
-      writer.flush()  # first: a step that is saved is a step that is logged
-      checkpoints.save(step, state)
-      if on_save:
-        on_save(step)
-  return state
-
-
-def _mean_over(window: list[Mapping[str, Metric]]) -> dict[str, float]:
-  return metrics_lib.compute(functools.reduce(metrics_lib.merge, jax.device_get(window)))
-
-
-def _require_finite(step: int, scalars: Mapping[str, float]) -> None:
-  for name in ("loss", "gradient_norm", "d_loss"):  # the weights are no better than their gradients
-    value = scalars.get(name, 0.0)
-    if math.isfinite(value):
-      continue
+  try:
+    return _Loop(options, around, int(state.step), under_way or {}).run(step_fn, state, batches)
+  except BadStep as bad:
+    where = around.on_bad_step(bad)
     raise UserError(
-      f"The {name} is {value} at step {step}. The last checkpoint is kept; lower "
-      "config.optimizer.learning_rate, or check the data, and start again."
-    )
+      f"The {bad.name} is {bad.value} at step {bad.step}{where and f' ({where})'}. The last "
+      "checkpoint is kept; lower config.optimizer.learning_rate, or check the data, and start "
+      "again. (config.step.bad_gradient=skip passes over single such steps.)"
+    ) from bad
+
+
+class _Loop:
+  """The loop's own state: the step, and the window that the next line of the log is about.
+
+  A run that was asked to stop saves both wherever it is; one that goes on begins with what was due
+  after its last step, where that had not been done.
+  """
+
+  def __init__(
+    self, options: LoopOptions, around: Surroundings, step: int, under_way: Mapping[str, Any]
+  ):
+    self._options, self._around = options, around
+    self._step = self._first = step
+    self._window = Window(under_way.get("window"))
+    self._is_due = bool(under_way.get("is_due"))
+    self._progress = _Progress(step, options.num_steps)
+
+  def run(self, step_fn: StepFn, state: TrainState, batches: Iterator[Batch]) -> TrainState:
+    """See `train`."""
+    around = self._around
+    if self._is_due:
+      self._after_step(state)
+    while self._step < self._options.num_steps and not (around.best and around.best.is_over):
+      if around.stop.asked(self._step):
+        self._save_under_way(state, is_due=False)
+      batch = next(batches)
+      if self._step == self._first:
+        step_fn = self._compiled(step_fn, state, batch)
+      state, metrics = step_fn(state, batch)
+      self._step += 1
+      self._window.add(self._step, metrics, batch.get("index"))
+      if self._step == self._first + 1:
+        jax.block_until_ready(state.step)
+        around.stop.in_steps()
+        self._progress.compiled()
+        summary.log_cost(step_fn, batch)
+      self._after_step(state)
+    return state
+
+  def _compiled(self, step_fn: StepFn, state: TrainState, batch: Batch) -> StepFn:
+    summary.log_parameters(state)
+    logger.info("compiling the training step (once; up to a minute on a small machine) …")
+    return summary.compile_step(step_fn, state, batch)
+
+  def _after_step(self, state: TrainState) -> None:
+    """Logs, evaluates and saves, whatever is due after this step."""
+    options, around, step = self._options, self._around, self._step
+    last = step == options.num_steps
+    logged = step % options.log_every == 0 or last
+    evaluated = step % options.eval_every == 0 or last
+    scalars: dict[str, float] = {}
+    if logged:
+      scalars |= self._window.means()
+      self._progress.report(step, scalars["loss"])
+    if evaluated:
+      try:
+        with around.stop.interruptible():
+          scalars |= _evaluate(around.evaluators, state, step, around.writer)
+      except EvaluationStoppedError:
+        self._save_under_way(state, is_due=True)
+    if scalars:
+      around.writer.write_scalars(step, scalars)
+    if logged:
+      self._window.clear()
+    if around.best and evaluated:
+      around.best.update(step, scalars, state)
+      last = last or around.best.is_over
+    if step % options.checkpoint_every == 0 or last:
+      around.writer.flush()  # first: a step that is saved is a step that is logged
+      around.checkpoints.save(step, state)
+      around.on_save(step)
+
+  def _save_under_way(self, state: TrainState, *, is_due: bool) -> NoReturn:
+    """Saves the state and what has been logged of it, and ends the run.
+
+    `is_due`: what comes after this step has not been done.
+    """
+    around = self._around
+    window = self._window.to_json()  # first: a state that came to no number is not saved
+    around.writer.flush()
+    under_way = {"window": window, "is_due": is_due} if window or is_due else None
+    around.checkpoints.save(self._step, state, under_way)
+    around.on_save(self._step)
+    raise around.stop.stopped(self._step)
 
 
 def _evaluate(
   evaluators: Mapping[str, Evaluator], state: TrainState, step: int, writer: Any
 ) -> dict[str, float]:
-  """Runs evaluators; writes pictures and histograms, returns the numbers."""
+  """Runs evaluators; writes pictures and histograms, returns the numbers, in every process."""
+  # Evaluators know of one process: its devices have all that they ask for.
+  state = whole(state.replace(params={}, opt_state={}))
+  if not multiprocess.is_first():
+    evaluators = {}
   values = {
     f"{name}/{metric}": value
     for name, evaluator in evaluators.items()
@@ -227,7 +226,7 @@ def _evaluate(
     chosen = {name: value for name, value in values.items() if rank[name] == wanted}
     if chosen:
       write(step, chosen)
-  return scalars
+  return multiprocess.agreed(scalars)
 
 
 class _Progress:

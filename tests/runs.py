@@ -104,6 +104,7 @@ def main_command(monkeypatch: pytest.MonkeyPatch, repository: Path):
     config_flags.DEFINE_config_file("config", None, "", flag_values=values)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     flags.DEFINE_bool("force", False, "", flag_values=values)
+    flags.DEFINE_bool("distributed", False, "", flag_values=values)
     monkeypatch.setattr(main, "FLAGS", values)
     argv = ["jaxt2i.main", *arguments]
     monkeypatch.setattr(sys, "argv", argv)  # ml_collections looks there for --config.x

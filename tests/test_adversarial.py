@@ -19,9 +19,9 @@ from jaxt2i.models.discriminator import adaptive_weight
 from jaxt2i.models.vqvae import to_float
 from jaxt2i.sharding import make_mesh, replicated
 from jaxt2i.state import TrainState
+from jaxt2i.step import make_train_step
 from jaxt2i.tasks.adversarial import AdversarialTask
 from jaxt2i.tasks.tokenizer import TokenizerTask
-from jaxt2i.train import make_train_step
 from tests.arrays import integers
 from tests.runs import config, metrics_of, train
 from tests.tasks.test_adversarial import IMAGE, WEIGHT, task_of

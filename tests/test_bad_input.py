@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -84,8 +86,8 @@ def test_config_and_workdir_are_needed(main_command, capsys, arguments):
 @pytest.mark.parametrize(
   ("argument", "code", "words"),
   [
-    ("batch_size=0", 1, ["batch_size 0"]),
-    ("batch_size=-4", 1, ["batch_size -4"]),
+    ("batch_size=0", 2, ["batch_size is 0"]),
+    ("batch_size=-4", 2, ["batch_size is -4"]),
     ("seed=-1", 2, ["seed", "-1"]),
     ("ema_decay=1.5", 2, ["ema_decay", "1.5"]),
     ("ema_decay=nan", 2, ["ema_decay", "nan"]),
@@ -183,12 +185,14 @@ def test_after_a_mistake_the_same_workdir_serves(main_command, tmp_path, capsys)
   assert config_of(tmp_path / "run")["optimizer"]["b1"] == 0.8
 
 
-def test_interrupted(main_command, monkeypatch, capsys, tmp_path):
+def test_interrupted_before_there_is_anything_to_save(main_command, monkeypatch, capsys, tmp_path):
   from jaxt2i import main
 
-  def interrupt(config, workdir, *, force):
-    raise KeyboardInterrupt
+  def interrupted(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+    pytest.fail("went on")
 
-  monkeypatch.setattr(main, "run", interrupt)
-  assert main_command(TINY, f"--workdir={tmp_path}") == 130
-  assert "the same command goes on" in capsys.readouterr().err
+  monkeypatch.setattr(main, "run", interrupted)
+  assert main_command(TINY, f"--workdir={tmp_path}") == 3
+  assert "stopped by SIGINT, nothing was to be saved; the same command" in capsys.readouterr().err

@@ -19,7 +19,8 @@ from jaxt2i.metrics import Mean
 from jaxt2i.models.vqvae import to_float
 from jaxt2i.sharding import make_mesh
 from jaxt2i.state import TrainState
-from jaxt2i.train import LoopOptions, make_train_step
+from jaxt2i.step import make_train_step
+from jaxt2i.train import LoopOptions
 from tests.runs import config, config_of, metrics_of, train
 
 SIZES = ("full", "tiny")

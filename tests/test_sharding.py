@@ -10,8 +10,8 @@ from jaxt2i.sharding import make_mesh, replicated, shard_batch
 @pytest.mark.parametrize(("batch_size", "expected"), [(1, 1), (2, 2), (3, 1), (6, 2), (7, 1)])
 def test_mesh_has_as_many_devices_as_divide_the_batch(batch_size, expected):
   mesh = make_mesh(batch_size)
-  assert mesh.axis_names == ("data",)
-  assert mesh.size == min(expected, jax.device_count())
+  assert mesh.axis_names == ("data", "fsdp", "tensor")
+  assert mesh.devices.shape == (min(expected, jax.device_count()), 1, 1)
 
 
 def test_a_batch_is_cut_along_its_first_axis_in_order():

@@ -18,8 +18,9 @@ from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.metrics import Mean
 from jaxt2i.sharding import make_mesh, replicated
 from jaxt2i.state import TrainState
+from jaxt2i.step import make_train_step
 from jaxt2i.tasks.base import LossOutput
-from jaxt2i.train import LoopOptions, make_train_step, train
+from jaxt2i.train import LoopOptions, Surroundings, train
 from tests.runs import config
 
 BATCH, WIDTH, FEATURES = 32, 1024, 512
@@ -183,10 +184,8 @@ def test_training_compiles_its_step_once_and_says_what_it_costs(caplog):
       step_fn,
       state,
       itertools.repeat({"x": np.ones((4, 4), np.float32)}),
-      evaluators={},
-      writer=Nowhere(),
-      checkpoints=Nowhere(),
       options=LoopOptions(3, 1, 3, 3, watch="", patience=0),
+      around=Surroundings(evaluators={}, writer=Nowhere(), checkpoints=Nowhere()),
     )
   assert int(state.step) == 3
   assert len(re.findall(r"Finished XLA compilation of jit\(step\)", caplog.text)) == 1

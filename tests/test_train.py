@@ -21,8 +21,9 @@ from jaxt2i.errors import UserError
 from jaxt2i.metrics import Mean
 from jaxt2i.sharding import make_mesh, replicated
 from jaxt2i.state import TrainState
+from jaxt2i.step import jit_step, make_train_step
 from jaxt2i.tasks.base import LossOutput
-from jaxt2i.train import LoopOptions, jit_step, make_train_step, train
+from jaxt2i.train import LoopOptions, Surroundings, train
 from tests.runs import config
 
 DECAY = 0.9
@@ -80,7 +81,7 @@ class Notes(Checkpoints):
     self.saved = []
     self.order = [] if order is None else order
 
-  def save(self, step, state):
+  def save(self, step, state, under_way=None):
     assert int(state.step) == step
     self.saved.append(step)
     self.order.append(("save", step))
@@ -114,11 +115,17 @@ def options(**changes) -> LoopOptions:
   )
 
 
+def loop(step_fn, state, given, *, options, under_way=None, **surroundings):
+  """`train`, its surroundings by name."""
+  around = Surroundings(**surroundings)
+  return train(step_fn, state, given, options=options, around=around, under_way=under_way)
+
+
 def run(**changes):
   """Trains `Shift` from the start; returns the last state, the lines and the steps saved."""
   lines, notes = Lines(), Notes()
   arguments = {"evaluators": {}, "writer": lines, "checkpoints": notes, "options": options()}
-  state = train(make_step(), fresh(), batches(), **arguments | changes)
+  state = loop(make_step(), fresh(), batches(), **arguments | changes)
   return state, lines.lines, notes.saved
 
 
@@ -269,7 +276,7 @@ def test_a_finished_state_is_left_alone():
   lines, notes = Lines(), Notes()
   state = fresh().replace(step=jnp.asarray(7, jnp.int32))
   called = pytest.fail
-  after = train(
+  after = loop(
     lambda state, batch: called("trained"),
     state,
     batches(),
@@ -294,7 +301,7 @@ def test_saved_states_are_those_of_their_step(tmp_path):
     return state, metrics
 
   with Checkpoints(tmp_path, keep=10) as saved:
-    train(
+    loop(
       remembering,
       fresh(),
       batches(),
@@ -330,7 +337,7 @@ def broken_from(step: int, value: float = math.nan) -> Iterator[dict[str, np.nda
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path, value):
   lines = Lines()
   with pytest.raises(UserError) as error, Checkpoints(tmp_path, keep=2) as saved:
-    train(
+    loop(
       make_step(),
       fresh(),
       broken_from(5, value),
@@ -342,7 +349,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
   message = str(error.value)
   assert "\n" not in message
   assert re.search(r"The loss is (nan|inf) at step 6\b.*learning_rate", message)
-  assert lines.lines[-1][0] == 6  # the broken window is logged all the same
+  assert lines.lines[-1][0] == 4
   step, arrays = read_arrays(tmp_path, ("params",))
   assert step == 4
   assert np.isfinite(arrays["params"]["w"]).all()
@@ -362,7 +369,7 @@ class Cliff(Shift):
 def test_a_gradient_that_is_no_number_is_not_saved(tmp_path):
   # Step 4 sees a finite loss, leaves NaN weights, and is the one to be saved.
   with pytest.raises(UserError, match="step 4"), Checkpoints(tmp_path, keep=2) as saved:
-    train(
+    loop(
       make_step(Cliff()),
       fresh(Cliff()),
       batches(),
@@ -387,8 +394,8 @@ def test_a_discriminator_that_is_no_number_stops_the_run_before_it_teaches():
 
   notes = Notes()
   arguments = {"evaluators": {}, "writer": Lines(), "checkpoints": notes}
-  with pytest.raises(UserError, match="The d_loss is nan at step 4"):
-    train(step, fresh(), batches(), **arguments, options=options())
+  with pytest.raises(UserError, match="The d_loss is nan at step 3"):
+    loop(step, fresh(), batches(), **arguments, options=options())
   assert notes.saved == []
 
 
@@ -452,5 +459,4 @@ def test_two_devices_learn_the_prior_that_one_learns(tokenizer_run):
 @pytest.mark.parametrize(("batch_size", "devices"), [(4, 2), (3, 1), (1, 1), (2, 2)])
 def test_mesh_takes_as_many_devices_as_divide_the_batch(batch_size, devices):
   mesh = make_mesh(batch_size)
-  assert mesh.axis_names == ("data",)
-  assert mesh.devices.shape == (devices,)
+  assert mesh.devices.shape == (devices, 1, 1)

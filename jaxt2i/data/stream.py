@@ -17,12 +17,27 @@ from jaxt2i.errors import UserError
 Transform = Callable[[Any, np.random.Generator], dict[str, np.ndarray]]
 
 
+class _Numbered:
+  """Elements with their place in the source."""
+
+  def __init__(self, source: Any):
+    self._source = source
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: Any) -> tuple[int, Any]:
+    return int(index), self._source[index]
+
+
 class _RandomMap(grain.transforms.RandomMap):
   def __init__(self, transform: Transform):
     self._transform = transform
 
   def random_map(self, element: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    return {**self._transform(element, rng), "weight": np.ones((), np.float32)}
+    place, element = element
+    row = self._transform(element, rng)
+    return {**row, "weight": np.ones((), np.float32), "index": np.asarray(place, np.int32)}
 
 
 def train_stream(
@@ -38,13 +53,13 @@ def train_stream(
 ) -> Iterator[Batch]:
   """Batches for ever, reshuffled every epoch; the first is number `start_step`.
 
-  All processes together walk one global order, which does not depend on their number: process p
-  of n takes elements p, p + n, p + 2n, ... of it.
+  All processes together make the same batches whatever their number: process p of n has the p-th
+  n-th of the rows of each.
 
   Args:
     source: anything with `__len__` and `__getitem__`.
     transform: element and its own random generator to a row, a dict of arrays.
-    batch_size: rows of this process in a batch.
+    batch_size: rows of a batch, of all processes together.
     seed: of the order and of the generators, 0 or more.
     start_step: number of batches already consumed.
     process_index: of this process, as jax.process_index() gives it.
@@ -56,19 +71,23 @@ def train_stream(
       with this process.
 
   Yields:
-    Stacked rows with `weight`, float32 [B], all ones.
+    Stacked rows with `weight`, float32 [B], all ones, and `index`, int32 [B], places in the source.
 
   Raises:
-    UserError: an empty source; while iterating, a worker that died.
+    UserError: an empty source, or a batch that the processes cannot share evenly; while
+      iterating, a worker that died.
   """
   _check(source, batch_size)
   if num_workers < 0:
     raise UserError(f"num_workers {num_workers}: expected 0 or more")
-  dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
+  if batch_size % process_count:
+    raise UserError(f"batch_size {batch_size}: expected a multiple of {process_count} processes")
+  dataset = grain.MapDataset.source(_Numbered(source)).seed(seed).shuffle().repeat(None)
   # Before slicing: the generator of an element is that of its place in the global order.
   dataset = dataset.random_map(_RandomMap(transform))
-  dataset = dataset.slice(slice(process_index, None, process_count))
-  batches = dataset.batch(batch_size, drop_remainder=True)
+  # Parts of batches, of which process p has every n-th: the rows of a batch stay together.
+  parts = dataset.batch(batch_size // process_count, drop_remainder=True)
+  batches = parts.slice(slice(process_index, None, process_count))
   if num_workers:
     return Workers(batches, start_step, num_workers)
   return (batches[step] for step in itertools.count(start_step))

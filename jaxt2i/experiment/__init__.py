@@ -14,9 +14,9 @@ from jaxt2i.experiment.parts import Running
 from jaxt2i.experiment.prior import PriorExperiment
 from jaxt2i.experiment.tokenizer import TokenizerExperiment
 from jaxt2i.state import TrainState
+from jaxt2i.step import StepFn, StepOptions, make_train_step
 from jaxt2i.tasks.adversarial import AdversarialTask
 from jaxt2i.tasks.base import Task
-from jaxt2i.train import StepFn, make_train_step
 from jaxt2i.types import Batch, Key, Variables
 
 
@@ -57,9 +57,16 @@ def make(config: Mapping[str, Any]) -> Experiment:
   return experiments[config["task"]](config)
 
 
-def make_step(what: Experiment, optimizer: optax.GradientTransformation, mesh: Mesh) -> StepFn:
-  """The training step of an experiment."""
-  options: Any = {key: what.config[key] for key in ("ema_decay", "seed")} | {"mesh": mesh}
+def make_step(
+  what: Experiment,
+  optimizer: optax.GradientTransformation,
+  mesh: Mesh,
+  step: StepOptions,
+  state_sharding: Any,
+) -> StepFn:
+  """The training step of an experiment; arguments as of `make_train_step`."""
+  options: Any = {key: what.config[key] for key in ("ema_decay", "seed")}
+  options |= {"mesh": mesh, "options": step, "state_sharding": state_sharding}
   if isinstance(what.task, AdversarialTask):
     return make_adversarial_step(what.task, optimizer, **options)
   return make_train_step(what.task, optimizer, **options)

@@ -1,6 +1,6 @@
 """Learning which caption belongs to which image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxt2i import modules, pipeline, pretrained, text
-from jaxt2i.data.stream import train_stream
 from jaxt2i.data.transforms import CaptionedImage
 from jaxt2i.evaluators.retrieval import Retrieval
 from jaxt2i.experiment.parts import (
@@ -22,6 +21,7 @@ from jaxt2i.experiment.parts import (
   learnt_captions,
   splits,
   trained_tokenizer,
+  training_batches,
 )
 from jaxt2i.matcher import Matcher
 from jaxt2i.reconstructed import WithReconstructions
@@ -69,17 +69,8 @@ class DualEncoderExperiment:
     if self.config["tokenizer"]:
       learnt = WithReconstructions.of(self._train, pipeline.load(self.config["tokenizer"]))
 
-    def batches(step: int) -> Iterator[Batch]:
-      return train_stream(
-        learnt,
-        row,
-        batch_size=self.config["batch_size"],
-        seed=self.config["seed"],
-        start_step=step,
-        num_workers=self.config["num_workers"],
-      )
-
     matcher = lambda state: Matcher(self.task.model, state.ema_variables, self._text)
     retrieval = Retrieval(self._val)
     val: Evaluator = lambda state: retrieval(matcher(state))
-    return Running(batches, {"val": val})
+    batches = training_batches(learnt, row, self.config)
+    return Running(batches, {"val": val}, lambda i: learnt[i].image_id)

@@ -12,7 +12,7 @@ from jaxt2i import data
 from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.mirror import mirrored
 from jaxt2i.data.records import Source
-from jaxt2i.data.stream import Transform, eval_stream
+from jaxt2i.data.stream import Transform, eval_stream, train_stream
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.models.prior import Prior
@@ -31,13 +31,34 @@ FEATURES_FILE = "caption_features.npz"  # of a run
 class Running:
   """Data and evaluators of an experiment under way."""
 
-  batches: Callable[[int], Iterator[Batch]]  # step → batches from that step on
+  batches: Callable[[int], Iterator[Batch]]  # step → batches from that step on, of this process
   evaluators: Mapping[str, Evaluator]
+  image_id: Callable[[int], str]  # of the training example at a place
+
+
+def training_batches(
+  source: Any, transform: Transform, config: Mapping[str, Any]
+) -> Callable[[int], Iterator[Batch]]:
+  """Step → `train_stream` of a config from that step on: this process's rows of every batch."""
+
+  def batches(step: int) -> Iterator[Batch]:
+    return train_stream(
+      source,
+      transform,
+      batch_size=config["batch_size"],
+      seed=config["seed"],
+      start_step=step,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      num_workers=config["num_workers"],
+    )
+
+  return batches
 
 
 def eval_batches(source: Any, transform: Transform) -> Iterator[Batch]:
   """All of a split once, see `eval_stream`; each batch is cut over the devices."""
-  mesh = make_mesh(EVAL_BATCH)
+  mesh = make_mesh(EVAL_BATCH, local=True)
   stream = eval_stream(source, transform, batch_size=EVAL_BATCH)
   return (shard_batch(batch, mesh) for batch in stream)
 

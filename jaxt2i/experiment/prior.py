@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from jaxt2i import config as config_lib
 from jaxt2i import modules, text, weights
 from jaxt2i.analysis import latent_goals
-from jaxt2i.data.stream import train_stream
 from jaxt2i.data.text import TextTokenizer
 from jaxt2i.data.transforms import FirstCaption, RandomCaption
 from jaxt2i.errors import UsageError
@@ -33,6 +32,7 @@ from jaxt2i.experiment.parts import (
   prior_task,
   splits,
   trained_tokenizer,
+  training_batches,
 )
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.state import TrainState, of_model
@@ -116,16 +116,6 @@ class PriorExperiment:
     arrays = text.of_known(self._text, itertools.chain(learnt, evaluated), keep)
     first_caption = FirstCaption(arrays)
 
-    def batches(step: int) -> Iterator[Batch]:
-      return train_stream(
-        train,
-        RandomCaption(arrays),
-        batch_size=self.config["batch_size"],
-        seed=self.config["seed"],
-        start_step=step,
-        num_workers=self.config["num_workers"],
-      )
-
     def likelihood(source: Tokenized) -> Evaluator:
       rows = lambda: eval_batches(source, first_caption)
       evaluate = Likelihood(self.task, rows)
@@ -141,7 +131,11 @@ class PriorExperiment:
       evaluators["drawn"] = lambda state: self._looks(
         self.pipeline(state), self._train, self._val, self.config["data"]["image_size"]
       )
-    return Running(batches, evaluators)
+    return Running(
+      training_batches(train, RandomCaption(arrays), self.config),
+      evaluators,
+      lambda i: self._train[i].image_id,
+    )
 
 
 def log_unknown_words(text_tokenizer: TextTokenizer, val: Tokenized) -> None:

@@ -13,7 +13,6 @@ from jaxt2i import config as config_lib
 from jaxt2i import modules, pretrained
 from jaxt2i.adversarial import adversarial
 from jaxt2i.analysis import latent_goals
-from jaxt2i.data.stream import train_stream
 from jaxt2i.data.transforms import (
   AugmentedImage,
   image_row,
@@ -21,7 +20,15 @@ from jaxt2i.data.transforms import (
 from jaxt2i.errors import UsageError
 from jaxt2i.evaluators.pairs import Pairs
 from jaxt2i.evaluators.reconstruction import Reconstruction
-from jaxt2i.experiment.parts import Running, augmentation, eval_batches, fresh, identity, splits
+from jaxt2i.experiment.parts import (
+  Running,
+  augmentation,
+  eval_batches,
+  fresh,
+  identity,
+  splits,
+  training_batches,
+)
 from jaxt2i.health import CollapseAlarm, entropy_cliff
 from jaxt2i.models.perceptual import LEAST_SIDE
 from jaxt2i.state import FEATURES, TrainState
@@ -68,14 +75,7 @@ class TokenizerExperiment:
     """Opens the splits."""
 
     def batches(step: int) -> Iterator[Batch]:
-      stream = train_stream(
-        self._train,
-        self._row,
-        batch_size=self.config["batch_size"],
-        seed=self.config["seed"],
-        start_step=step,
-        num_workers=self.config["num_workers"],
-      )
+      stream = training_batches(self._train, self._row, self.config)(step)
       self._warn_of_too_many_bits()  # once nothing is left that could be refused
       return stream
 
@@ -92,6 +92,7 @@ class TokenizerExperiment:
     return Running(
       batches,
       {"val": val, "samples": lambda state: pairs(state.ema_variables, int(state.step))},
+      lambda i: self._train[i].image_id,
     )
 
   def _warn_of_too_many_bits(self) -> None:

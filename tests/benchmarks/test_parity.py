@@ -18,9 +18,9 @@ from jaxt2i.models.vqvae import to_float
 from jaxt2i.sampling import SamplingOptions
 from jaxt2i.sharding import make_mesh
 from jaxt2i.state import TrainState
+from jaxt2i.step import make_train_step
 from jaxt2i.tasks.prior import AutoregressiveTask
 from jaxt2i.tasks.tokenizer import TokenizerTask
-from jaxt2i.train import make_train_step
 from tests.drawing import sample_text
 
 torch = pytest.importorskip("torch", reason="PyTorch is an extra of the benchmarks only")

@@ -72,16 +72,22 @@ def test_seed_changes_order_and_noise():
 
 
 @pytest.mark.parametrize("process_count", [2, 4])
-def test_processes_share_one_global_order(process_count):
-  whole = train(12)
-  slices = [
-    train(12, batch_size=4 // process_count, process_index=i, process_count=process_count)
-    for i in range(process_count)
-  ]
-  for step, expected in enumerate(whole):
+def test_processes_share_the_batches_of_one(process_count):
+  slices = [train(12, process_index=i, process_count=process_count) for i in range(process_count)]
+  for step, expected in enumerate(train(12)):
     parts = [batches[step] for batches in slices]
-    merged = {name: np.stack([p[name] for p in parts], 1) for name in expected}
-    assert_same({k: v.reshape(expected[k].shape) for k, v in merged.items()}, expected)
+    assert {len(part["x"]) for part in parts} == {4 // process_count}
+    assert_same({k: np.concatenate([part[k] for part in parts]) for k in expected}, expected)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused():
+  with pytest.raises(UserError, match="batch_size 4: expected a multiple of 3 processes"):
+    train(1, process_count=3)
+
+
+def test_rows_know_their_place_in_the_source():
+  for batch in train(4):
+    np.testing.assert_array_equal([SOURCE[i] for i in batch["index"]], batch["x"])
 
 
 def test_source_smaller_than_a_batch():
