@@ -170,7 +170,7 @@ def whole(tree: Any) -> Any:
   Every process has to call it. What lies on one device stays as it is.
   """
   leaves = jax.tree.leaves(tree)
-  mesh = next((x.sharding.mesh for x in leaves if isinstance(x.sharding, NamedSharding)), None)
+  mesh: Any = next((x.sharding.mesh for x in leaves if isinstance(x.sharding, NamedSharding)), None)
   if mesh is None or mesh.size == 1:
     return tree
   if jax.process_count() > 1:
