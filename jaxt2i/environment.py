@@ -36,10 +36,19 @@ def configs_dir() -> Path:
   Raises UserError where the package was installed without its checkout (configs are files to be
   read, copied and changed, so they are no part of the package).
   """
-  folder = Path(__file__).resolve().parents[1] / "configs"
+  return _of_checkout("configs")
+
+
+def launch_dir() -> Path:
+  """The folder `launch/` of the checkout, templates to be read and changed; as `configs_dir`."""
+  return _of_checkout("launch")
+
+
+def _of_checkout(name: str) -> Path:
+  folder = Path(__file__).resolve().parents[1] / name
   if not folder.is_dir():
     raise UserError(
-      f"no configs at {folder}: expected an installation from a checkout; clone the repository, "
+      f"no {name} at {folder}: expected an installation from a checkout; clone the repository, "
       "run `pip install -e .` in it and try again"
     )
   return folder

@@ -16,6 +16,7 @@ from jaxt2i.errors import UsageError, UserError, suggest
 
 COMMANDS = {
   "quickstart": "train on drawings or shapes for some minutes, then draw from words",
+  "launch": "train on a cluster, in a cloud, or in several processes here",
   "generate": "draw pictures for your own words with a trained run",
   "edit": "draw a part of a picture anew, what lies beside it, or a variation",
   "data": "prepare, split, check and explore images and captions of your own",
@@ -79,8 +80,15 @@ class _Parser(argparse.ArgumentParser):
   """An argument parser whose complaints are one line, with the option that was probably meant."""
 
   def parse_known_args(self, args=None, namespace=None):
-    """As argparse's, but what is unknown to an action is answered by that action."""
+    """As argparse's, but what is unknown to an action is answered by that action.
+
+    A command with a default of `config_options` gets every --config.x=y there, as it was typed.
+    """
     namespace, unknown = super().parse_known_args(args, namespace)
+    if hasattr(namespace, "config_options"):
+      is_option = re.compile(r"--config\.[^=\s]+=").match
+      namespace.config_options = [word for word in unknown if is_option(word)]
+      unknown = [word for word in unknown if not is_option(word)]
     if unknown:
       self.error(f"unrecognized arguments: {' '.join(unknown)}")
     return namespace, unknown
