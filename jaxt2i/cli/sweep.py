@@ -19,7 +19,10 @@ FILE = "sweep.jsonl"
 # Ends of the names of what is better the smaller it is; of all else more is better.
 LESS = ("kid", "mmd", "fd", "fid", "copy_rate", "copy_rate_features")
 # Ends of the names of what does not depend on how pictures are drawn.
-FIXED = ("ceiling", "accuracy", "distance", "distance_features", "chance", "real", "reconstructed")
+FIXED = (
+  *("ceiling", "accuracy", "distance", "distance_features", "chance", "real", "reconstructed"),
+  *("recognised", "recognised_features"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
