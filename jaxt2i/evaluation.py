@@ -26,7 +26,7 @@ from jaxt2i import config as config_lib
 from jaxt2i.data.transforms import FirstCaption, image_row
 from jaxt2i.errors import UsageError, UserError, suggest
 from jaxt2i.evaluation_report import Report
-from jaxt2i.evaluators import extractor, frechet, likelihood, recall, retrieval, scores
+from jaxt2i.evaluators import extractor, frechet, intervals, likelihood, recall, retrieval, scores
 from jaxt2i.evaluators.drawn import Drawing, Reranking
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.measured import Measured
@@ -238,15 +238,19 @@ class _Evaluation:
 
   def _reconstruction(self) -> Measured:
     tokenizer, variables = self._road.tokenizer, self._road.tokenizer_variables
-    protocol = {"images": "8 bit, as they are stored", "ssim": metrics.SSIM}
+    protocol = {
+      "images": "8 bit, as they are stored",
+      "ssim": metrics.SSIM,
+      "intervals": "±1.96 standard errors over images",
+    }
     lacks = self._unseen
     if lacks:
       logger.info("perceptual and rfd are left out: %s", lacks)
     else:
       variables = {**variables, FEATURES: self._features}
-    found = dict(
-      Reconstruction(tokenizer, lambda: eval_batches(self._source, image_row))(variables)
-    )
+    found: dict[str, Any] = {
+      **Reconstruction(tokenizer, lambda: eval_batches(self._source, image_row))(variables)
+    }
     if "rfd" in found:
       protocol["rfd"] = frechet.protocol(len(self._source))
     h, w = modules.grid(tokenizer, self._config["data"]["image_size"])
@@ -259,15 +263,17 @@ class _Evaluation:
     assert road.prior_variables is not None
     assert road.text_processor is not None
     task = prior_task(self._config["loss"], road.prior)
+    nll: dict[str, np.ndarray] = {}
     found: dict[str, Any] = {}
     for name, part in {"train": self._train, split: self._source}.items():
       tokenized = Tokenized.of(part, road, at_most=images)
       first_captions = (c for captions in tokenized.captions for c in captions[:1])
       row = FirstCaption(of_known(road.text_processor, first_captions))
       batches = partial(eval_batches, tokenized, row)
-      found[f"{name}_nll"] = Likelihood(task, batches)(road.prior_variables)["nll"]
+      nll[name] = Likelihood(task, batches).of_images(road.prior_variables).astype(np.float64)
+      found |= intervals.mean(f"{name}_nll", nll[name])
     if split != "train":
-      found["nll_gap"] = found[f"{split}_nll"] - found["train_nll"]
+      found |= intervals.difference("nll_gap", nll[split], nll["train"])
     bound = isinstance(road.prior, MaskedPrior)
     return Measured({"nll": likelihood.protocol(images, bound=bound)}, found)
 

@@ -35,8 +35,9 @@ class Copies:
   `copy_rate`: share of drawings that are nearer to a training image than the 1st percentile of the
   distances from validation images to their nearest training image (`copy_distance`). Of validation
   images themselves it is 1 % by definition; where captions are those of training, a prior that
-  remembers has a high one. `copy_curve` has the same at other percentiles, and `…_features` is by
-  features.
+  remembers has a high one. Its Wilson's interval is that of the drawings; the chance in the
+  validation images comes on top. `copy_curve` has the same at other percentiles, and `…_features`
+  is by features.
 
   `copy_recognised` is the positive control: the same share of reconstructions of training images,
   spread over the split, with Wilson's interval. These are copies as good as such tokens can draw
@@ -71,12 +72,9 @@ class Copies:
       distances, numbers = nearest(np.concatenate([drawn, known, val]), self._train, space)
       of_drawn, of_known, usual = np.split(distances, np.cumsum([len(drawn), len(known)]))
       limits = {p: float(np.percentile(usual, p)) for p in PERCENTILES}
-      recognised = f"copy_recognised{name}"
-      told = of_known < limits[PERCENTILE]
       found |= {
-        f"copy_rate{name}": float(np.mean(of_drawn < limits[PERCENTILE])),
-        recognised: float(np.mean(told)),
-        recognised + intervals.SUFFIX: intervals.of_share(told),
+        **intervals.share(f"copy_rate{name}", of_drawn < limits[PERCENTILE]),
+        **intervals.share(f"copy_recognised{name}", of_known < limits[PERCENTILE]),
         f"copy_distance{name}": limits[PERCENTILE],
         f"copy_curve{name}": _curve(of_drawn, limits),
         f"copy_recognised_curve{name}": _curve(of_known, limits),
@@ -111,7 +109,8 @@ def protocol(train: int, val: int, *, seen: bool) -> str:
   return (
     f"nearest of {train} training images {spaces}, sides that are multiples of {_SIDE} pixels "
     f"averaged down to it; against {min(val, _MOST_VAL)} images of val; copy_recognised: of "
-    f"{min(train, _MOST_KNOWN)} reconstructions of training images, the share told for copies"
+    f"{min(train, _MOST_KNOWN)} reconstructions of training images, the share told for copies; "
+    "intervals: Wilson's"
   )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxt2i import modules, pipeline, pretrained, text
 from jaxt2i.data.stream import train_stream
 from jaxt2i.data.transforms import CaptionedImage
+from jaxt2i.evaluation_report import rows
 from jaxt2i.evaluators.retrieval import Retrieval
 from jaxt2i.experiment.parts import (
   FEATURES_FILE,
@@ -81,5 +82,7 @@ class DualEncoderExperiment:
 
     matcher = lambda state: Matcher(self.task.model, state.ema_variables, self._text)
     retrieval = Retrieval(self._val)
-    val: Evaluator = lambda state: retrieval(matcher(state))
+    val: Evaluator = lambda state: {
+      name: value for name, value, _ in rows(retrieval(matcher(state)))
+    }
     return Running(batches, {"val": val})
