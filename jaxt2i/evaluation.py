@@ -24,9 +24,11 @@ from jaxt2i import (
 )
 from jaxt2i import config as config_lib
 from jaxt2i.data.transforms import FirstCaption, image_row
-from jaxt2i.errors import UsageError, UserError, suggest
+from jaxt2i.errors import UserError
 from jaxt2i.evaluation_report import Report
-from jaxt2i.evaluators import extractor, frechet, likelihood, recall, retrieval, scores
+from jaxt2i.evaluation_request import Request
+from jaxt2i.evaluators import choices as choices_lib
+from jaxt2i.evaluators import extractor, frechet, intervals, likelihood, recall, retrieval, scores
 from jaxt2i.evaluators.drawn import Drawing, Reranking
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.measured import Measured
@@ -37,7 +39,6 @@ from jaxt2i.evaluators.scores import Scores
 from jaxt2i.experiment.parts import eval_batches, prior_task
 from jaxt2i.models.masked import MaskedPrior
 from jaxt2i.pipeline import Pipeline
-from jaxt2i.sampling import SamplingOptions
 from jaxt2i.state import FEATURES
 from jaxt2i.text import of_known
 from jaxt2i.tokenized import Tokenized
@@ -46,50 +47,6 @@ from jaxt2i.types import Variables
 logger = logging.getLogger(__name__)
 
 MEASURING = 3  # raised whenever the same runs get other numbers
-METRICS = {
-  "tokenizer": ("reconstruction",),
-  "prior": (
-    "reconstruction",
-    "likelihood",
-    "recall",
-    "attributes",
-    "copies",
-    "generation",
-    "retrieval",
-    "inception",
-    "clip",
-  ),
-  "dual_encoder": ("retrieval",),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """What is to be measured.
-
-  Attributes:
-    split: of the run's own data.
-    n: pictures that are drawn.
-    options: how they are drawn.
-    seed: of the drawings.
-    metrics: names from `METRICS`; none: all that can be measured of the run.
-    judge: workdir of a dual encoder of the same data, which ranks captions for the pictures.
-    rerank: workdir of another one, which chooses among `candidates` drawings for each caption.
-    candidates: 1 without `rerank`.
-    inception: the file of FID's InceptionV3, with what its hash must begin with; None: no FID.
-    clip: the folder of a CLIP, likewise.
-  """
-
-  split: str = "val"
-  n: int = 100
-  options: SamplingOptions = dataclasses.field(default_factory=SamplingOptions)
-  seed: int = 0
-  metrics: tuple[str, ...] = ()
-  judge: Path | None = None
-  rerank: Path | None = None
-  candidates: int = 1
-  inception: tuple[Path, str] | None = None
-  clip: tuple[Path, str] | None = None
 
 
 def evaluate(workdir: Path, request: Request) -> Report:
@@ -102,9 +59,9 @@ def evaluate(workdir: Path, request: Request) -> Report:
   return _Evaluation(workdir, request).report()
 
 
-def fitting(workdir: Path, request: Request) -> tuple[str, ...]:
-  """The names of what `evaluate` would measure; errors as there."""
-  return _Evaluation(workdir, request).chosen
+def choices(workdir: Path, request: Request) -> dict[str, tuple[str, ...]]:
+  """Of the scores of drawings that `evaluate` would measure the numbers; errors as there."""
+  return _Evaluation(workdir, request).choices()
 
 
 class _Evaluation:
@@ -113,8 +70,8 @@ class _Evaluation:
   def __init__(self, workdir: Path, request: Request):
     self._workdir, self._request = workdir, request
     self._config = config = config_lib.load(workdir)
-    self.chosen = self._choose()
-    self._refuse_useless_options()
+    self.chosen = request.names(config["task"], workdir)
+    request.refuse_judges(config["task"], workdir)
     # Whatever may be refused comes before anything is drawn.
     self._judge = trust.dual_encoder(request.judge, config, "judge")
     self._reranking = self._reranker()
@@ -157,11 +114,12 @@ class _Evaluation:
       sheets = chosen.sheets()
     return Report(base, settings, parts, sheets, source.attribution)
 
-  def _refuse_useless_options(self) -> None:
-    for option in ("judge", "rerank", "inception", "clip"):
-      given = getattr(self._request, option)
-      if given is not None and self._config["task"] != "prior":
-        raise UsageError(f"--{option} is given: {self._workdir} draws nothing that it could judge.")
+  def choices(self) -> dict[str, tuple[str, ...]]:
+    """Nothing is measured."""
+    objects = tuple(self._config["data"].get("objects", ()))
+    seen = not self._unseen
+    of = partial(choices_lib.numbers, drawn=self._drawn, seen=seen, objects=objects)
+    return {name: of(name) for name in self.chosen if name in scores.NAMES}
 
   def _reranker(self) -> Reranking | None:
     """What chooses among candidates, if anything; UserError if the judge does."""
@@ -191,21 +149,6 @@ class _Evaluation:
   @property
   def _drawn(self) -> int:
     return min(self._request.n, len(self._source))
-
-  def _choose(self) -> tuple[str, ...]:
-    """The names that are asked for, in our order; all that fit where none are."""
-    task, asked = self._config["task"], self._request.metrics
-    possible = METRICS.get(task, ())
-    every = {name for names in METRICS.values() for name in names}
-    for name in asked:
-      if name not in every:
-        raise UsageError(f"--metrics has {name!r}: {suggest(name, every)}")
-      if name not in possible:
-        raise UserError(
-          f"--metrics has {name!r}, and {self._workdir} is a {task}: of that there are "
-          f"{', '.join(possible)}; give the workdir of a prior."
-        )
-    return tuple(name for name in possible if not asked or name in asked)
 
   def _possible(self) -> tuple[str, ...]:
     """Those of the chosen that can be measured; UserError for others that were asked for."""
@@ -238,15 +181,19 @@ class _Evaluation:
 
   def _reconstruction(self) -> Measured:
     tokenizer, variables = self._road.tokenizer, self._road.tokenizer_variables
-    protocol = {"images": "8 bit, as they are stored", "ssim": metrics.SSIM}
+    protocol = {
+      "images": "8 bit, as they are stored",
+      "ssim": metrics.SSIM,
+      "intervals": "±1.96 standard errors over images",
+    }
     lacks = self._unseen
     if lacks:
       logger.info("perceptual and rfd are left out: %s", lacks)
     else:
       variables = {**variables, FEATURES: self._features}
-    found = dict(
-      Reconstruction(tokenizer, lambda: eval_batches(self._source, image_row))(variables)
-    )
+    found: dict[str, Any] = {
+      **Reconstruction(tokenizer, lambda: eval_batches(self._source, image_row))(variables)
+    }
     if "rfd" in found:
       protocol["rfd"] = frechet.protocol(len(self._source))
     h, w = modules.grid(tokenizer, self._config["data"]["image_size"])
@@ -259,15 +206,17 @@ class _Evaluation:
     assert road.prior_variables is not None
     assert road.text_processor is not None
     task = prior_task(self._config["loss"], road.prior)
+    nll: dict[str, np.ndarray] = {}
     found: dict[str, Any] = {}
     for name, part in {"train": self._train, split: self._source}.items():
       tokenized = Tokenized.of(part, road, at_most=images)
       first_captions = (c for captions in tokenized.captions for c in captions[:1])
       row = FirstCaption(of_known(road.text_processor, first_captions))
       batches = partial(eval_batches, tokenized, row)
-      found[f"{name}_nll"] = Likelihood(task, batches)(road.prior_variables)["nll"]
+      nll[name] = Likelihood(task, batches).of_images(road.prior_variables).astype(np.float64)
+      found |= intervals.mean(f"{name}_nll", nll[name])
     if split != "train":
-      found["nll_gap"] = found[f"{split}_nll"] - found["train_nll"]
+      found |= intervals.difference("nll_gap", nll[split], nll["train"])
     bound = isinstance(road.prior, MaskedPrior)
     return Measured({"nll": likelihood.protocol(images, bound=bound)}, found)
 

@@ -13,7 +13,8 @@ import jax
 
 from jaxt2i import cost, experiment, main, modules
 from jaxt2i.errors import UsageError, UserError, suggest
-from jaxt2i.evaluation import MEASURING, Request, evaluate
+from jaxt2i.evaluation import MEASURING, evaluate
+from jaxt2i.evaluation_request import Request
 from jaxt2i.sampling import SamplingOptions
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import pytest
 
 from jaxt2i import evaluation, experiment, pretrained
 from jaxt2i.errors import UserError
-from jaxt2i.evaluation import Request
+from jaxt2i.evaluation_request import Request
 from jaxt2i.sampling import SamplingOptions
 from tests.runs import PRIOR, config, metrics_of, train
 

@@ -53,6 +53,7 @@ LAYERS = (
     "experiment",
     "evaluation",
     "evaluation_report",
+    "evaluation_request",
     "comparison",
     "trust",
     "cost",

@@ -31,6 +31,8 @@ _DISTANCES = {
 _CURVES = {
   "copy_curve": ("o-", _ACCENT, "by pixels"),
   "copy_curve_features": ("s-", _ALARM, "by features"),
+  "copy_recognised_curve": ("o:", _ACCENT, "training images, reconstructed, by pixels"),
+  "copy_recognised_curve_features": ("s:", _ALARM, "the same by features"),
 }
 _BAND = "new images, 95 % of the time"
 _MATCHES = {
@@ -74,7 +76,7 @@ def copies(values: Mapping[str, Any], drawn: int) -> Figure:
   """Share of drawings nearer to training than a share of validation images, against that share.
 
   The band holds 95 % of what so many new images would have; the chance in the validation images
-  comes on top.
+  comes on top. Dotted is what perfect copies would reach: if that is low, copies cannot be told.
 
   Args:
     values: of `evaluators.copies`.

@@ -8,8 +8,8 @@ from jaxt2i.cli import drawing, writing
 from jaxt2i.errors import UsageError
 
 if TYPE_CHECKING:
-  from jaxt2i.evaluation import Request
   from jaxt2i.evaluation_report import Report
+  from jaxt2i.evaluation_request import Request
   from jaxt2i.sampling import SamplingOptions
 
 MOST_CANDIDATES = 256
@@ -62,7 +62,7 @@ def request(
   if args.judge and metrics and "retrieval" not in metrics:
     raise UsageError("--judge is given, and --metrics has no retrieval: nothing would ask it.")
   seed = drawing.seed(args)
-  from jaxt2i.evaluation import Request  # not above: `--help` should not wait for JAX
+  from jaxt2i.evaluation_request import Request  # not above: `--help` should not wait for JAX
   from jaxt2i.inception import SHA256_PREFIX
 
   path = lambda given: None if given is None else Path(given)

@@ -4,22 +4,20 @@ import argparse
 import dataclasses
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxt2i.cli import drawing, evaluate
+from jaxt2i.cli import drawing, evaluate, writing
 from jaxt2i.errors import UsageError, UserError, suggest
 
 if TYPE_CHECKING:
-  from jaxt2i.evaluation import Request
+  from jaxt2i.evaluation_request import Request
 
 MOST = 64  # ways of drawing; more would find what fits validation by chance
 FILE = "sweep.jsonl"
 # Ends of the names of what is better the smaller it is; of all else more is better.
 LESS = ("kid", "mmd", "fd", "fid", "copy_rate", "copy_rate_features")
-# Ends of the names of what does not depend on how pictures are drawn.
-FIXED = ("ceiling", "accuracy", "distance", "distance_features", "chance", "real", "reconstructed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,27 +43,41 @@ def run(args: argparse.Namespace) -> int:
   if len(ways) > MOST:
     raise UsageError(f"{len(ways)} ways of drawing are asked for: must be {MOST} at most.")
   from jaxt2i import evaluation
-  from jaxt2i.evaluators import scores
   from jaxt2i.sampling import SamplingOptions
 
   options = [SamplingOptions(**way) for way in ways]  # refuses what has no meaning before all else
   workdir = Path(args.workdir)
   asked = evaluate.request(args, options[0], "val")
-  metrics = tuple(name for name in evaluation.fitting(workdir, asked) if name in scores.NAMES)
-  if not metrics:
+  choices = evaluation.choices(workdir, asked)
+  if not choices:
     raise UserError(f"{workdir} draws nothing: give the workdir of a prior.")
+  numbers = [name for names in choices.values() for name in names]
+  if args.by not in numbers:
+    raise UsageError(
+      f"--by is {args.by!r}, which is not measured here: {suggest(args.by, numbers)}"
+    )
+  writing.require_writable(workdir / "eval")
   found = []
   for way, each in zip(ways, options, strict=True):
-    changed = dataclasses.replace(asked, options=each, metrics=metrics)
-    found.append(_measure(workdir, changed, args.by, way))
-  best = (min if args.by.endswith(LESS) else max)(found, key=lambda line: line[args.by])
-  flags = " ".join(f"--{name}={best[name]}" for name in axes)
-  print(f"\nbest of {len(found)} by {args.by}, on validation: {flags}")
+    changed = dataclasses.replace(asked, options=each, metrics=tuple(choices))
+    found.append(_measure(workdir, changed, args.by, numbers, way))
+  best = (min if args.by.endswith(LESS) else max)(line[args.by] for line in found)
+  first, *others = (
+    " ".join(f"--{name}={line[name]}" for name in axes) for line in found if line[args.by] == best
+  )
+  print(f"\nbest of {len(found)} by {args.by}, on validation: {first}")
+  if others:
+    print(
+      f"note: as good by {args.by}: {'; '.join(others)}; the first that was tried is named, more "
+      "pictures (--n) or another --by may tell them apart."
+    )
   print(f"written to {workdir / 'eval' / FILE}")
   return 0
 
 
-def _measure(workdir: Path, asked: "Request", by: str, way: Mapping[str, Any]) -> dict[str, Any]:
+def _measure(
+  workdir: Path, asked: "Request", by: str, numbers: Sequence[str], way: Mapping[str, Any]
+) -> dict[str, Any]:
   """One way of drawing: its line, printed and written."""
   from jaxt2i import evaluation, evaluation_report
 
@@ -73,10 +85,10 @@ def _measure(workdir: Path, asked: "Request", by: str, way: Mapping[str, Any]) -
   found = {
     name: (value, bounds)
     for name, value, bounds in evaluation_report.rows(report.values)
-    if not name.startswith("floor_") and not name.endswith(FIXED)
+    if name in numbers
   }
-  if by not in found:
-    raise UsageError(f"--by is {by!r}: {suggest(by, found)}")
+  if by not in found:  # as positions, which scenes of one object alone have
+    raise UserError(f"--by is {by!r}, which none of the pictures has: ask for more (--n).")
   value, bounds = found[by]
   shown = "  ".join(f"{name} {x:g}" for name, x in way.items())
   interval = "" if bounds is None else f"  ({bounds[0]:.4g} to {bounds[1]:.4g})"

@@ -11,7 +11,8 @@ from jaxt2i.evaluators import intervals, shapes
 from jaxt2i.evaluators.drawn import Piece
 
 PROTOCOL = (
-  "each attribute read off the pixels by rule; first captions of images spread over the split"
+  "each attribute read off the pixels by rule; first captions of images spread over the split; "
+  "intervals: Wilson's"
 )
 
 
@@ -21,7 +22,7 @@ class Attributes:
   The relation is of scenes of two or three objects, the position of those of one. Two figures say
   how far these can be trusted: `judge_accuracy` is the share of the same scenes' real renderings
   that the judge reads wholly right, `ceiling` that of the tokenizer's reconstructions of them,
-  which a perfect prior would reach.
+  which a perfect prior would reach. All with Wilson's intervals.
   """
 
   def __init__(self) -> None:
@@ -37,13 +38,12 @@ class Attributes:
 
   def values(self) -> dict[str, Any]:
     """Of all pieces."""
-    right = np.array([each["everything"] for each in self._drawn])
-    return {
-      **shapes.shares(self._drawn),
-      "everything" + intervals.SUFFIX: intervals.of_share(right),
-      "ceiling": shapes.shares(self._reconstructed)["everything"],
-      "judge_accuracy": shapes.shares(self._real)["everything"],
-    }
+    found: dict[str, Any] = {}
+    for name, hits in shapes.hits(self._drawn).items():
+      found |= intervals.share(name, hits)
+    for name, scores in (("ceiling", self._reconstructed), ("judge_accuracy", self._real)):
+      found |= intervals.share(name, shapes.hits(scores)["everything"])
+    return found
 
 
 def _scores(

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Float64
 
-from jaxt2i.evaluators import extractor
+from jaxt2i.evaluators import extractor, intervals
 from jaxt2i.models.perceptual import POOLED
 
 # Of blurred photos of 64 pixels, the distance of 256 images from themselves before is 8 % more than
@@ -107,5 +107,6 @@ def protocol(count: int) -> str:
   """What must be said beside an rFD."""
   return (
     f"{extractor.NAME}, mean of {POOLED} features of stride 16; {extractor.ENLARGED}; "
-    f"{count} 8-bit reconstructions against the same images of the same split"
+    f"{count} 8-bit reconstructions against the same images of the same split; interval: ±1.96 "
+    f"standard deviations of {intervals.RESAMPLES} bootstrap resamples of the pairs"
   )

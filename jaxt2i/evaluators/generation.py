@@ -13,6 +13,7 @@ from jaxt2i.evaluators import extractor, intervals
 from jaxt2i.evaluators.drawn import Piece, spread
 from jaxt2i.evaluators.extractor import Features
 from jaxt2i.evaluators.frechet import LEAST_IMAGES, Moments, frechet_distance
+from jaxt2i.evaluators.intervals import Value
 from jaxt2i.evaluators.kernel import gaussian, mmd2, polynomial
 from jaxt2i.evaluators.manifold import NEIGHBOURS, overlap
 from jaxt2i.models.perceptual import POOLED
@@ -20,7 +21,6 @@ from jaxt2i.types import Variables
 
 LEAST_DRAWN = 2 * NEIGHBOURS  # fewer have no neighbours worth the name
 _AT_ONCE = 256  # training images
-Value = float | tuple[float, float]  # or an interval
 
 
 @dataclasses.dataclass(frozen=True)

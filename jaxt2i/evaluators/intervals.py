@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 
 SUFFIX = "_95"  # ends the name of a value's interval
+Value = float | tuple[float, float]  # or an interval
 RESAMPLES = 200
 _DEVIATIONS = 1.96  # of a normal distribution hold 95 %
 
@@ -36,8 +37,17 @@ def of_resamples(values: Float64[np.ndarray, " R"]) -> tuple[float, float]:
 
 def of_mean(values: Float64[np.ndarray, " n"]) -> tuple[float, float]:
   """±1.96 standard errors about a mean of 2 values or more."""
-  half = _DEVIATIONS * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+  half = _DEVIATIONS * _standard_error(values)
   return float(np.mean(values)) - half, float(np.mean(values)) + half
+
+
+def of_difference(
+  a: Float64[np.ndarray, " n"], b: Float64[np.ndarray, " m"]
+) -> tuple[float, float]:
+  """±1.96 standard errors about mean(a) − mean(b), of independent samples of 2 or more each."""
+  half = _DEVIATIONS * math.hypot(_standard_error(a), _standard_error(b))
+  gap = float(np.mean(a)) - float(np.mean(b))
+  return gap - half, gap + half
 
 
 def of_share(hits: Bool[np.ndarray, " n"]) -> tuple[float, float]:
@@ -47,3 +57,27 @@ def of_share(hits: Bool[np.ndarray, " n"]) -> tuple[float, float]:
   centre = (share + z2 / (2 * n)) / (1 + z2 / n)
   half = _DEVIATIONS * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2)) / (1 + z2 / n)
   return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean(name: str, values: Float[np.ndarray, " n"]) -> dict[str, Value]:
+  """A mean by its name, with the interval `…_95` where there are 2 values or more."""
+  x = np.asarray(values, np.float64)
+  ends = {name + SUFFIX: of_mean(x)} if len(x) > 1 else {}
+  return {name: float(np.mean(x)), **ends}
+
+
+def difference(
+  name: str, a: Float64[np.ndarray, " n"], b: Float64[np.ndarray, " m"]
+) -> dict[str, Value]:
+  """mean(a) − mean(b) by its name, with the interval `…_95` where there are 2 values or more."""
+  ends = {name + SUFFIX: of_difference(a, b)} if min(len(a), len(b)) > 1 else {}
+  return {name: float(np.mean(a)) - float(np.mean(b)), **ends}
+
+
+def share(name: str, hits: Bool[np.ndarray, " n"]) -> dict[str, Value]:
+  """A share by its name, with Wilson's interval `…_95`."""
+  return {name: float(np.mean(hits)), name + SUFFIX: of_share(hits)}
+
+
+def _standard_error(values: Float64[np.ndarray, " n"]) -> float:
+  return float(np.std(values, ddof=1)) / math.sqrt(len(values))

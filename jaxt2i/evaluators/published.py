@@ -10,7 +10,8 @@ from jaxt2i.evaluators import intervals
 from jaxt2i.evaluators.clip_score import clip_score
 from jaxt2i.evaluators.drawn import Piece
 from jaxt2i.evaluators.frechet import frechet_distances
-from jaxt2i.evaluators.generation import Space, Value, resampled, with_intervals
+from jaxt2i.evaluators.generation import Space, resampled, with_intervals
+from jaxt2i.evaluators.intervals import Value
 from jaxt2i.evaluators.kernel import gaussian, mmd2, polynomial
 from jaxt2i.inception import Inception
 
@@ -52,8 +53,7 @@ class ClipScores:
     """Of all pieces."""
     result: dict[str, Value] = {}
     for name, parts in self._found.items():
-      scores = np.concatenate(parts)
-      result |= {name: float(scores.mean()), name + intervals.SUFFIX: intervals.of_mean(scores)}
+      result |= intervals.mean(name, np.concatenate(parts))
     return result
 
 

@@ -3,10 +3,12 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from jaxt2i.data.records import Source
+from jaxt2i.evaluators import intervals
 from jaxt2i.evaluators.drawn import spread
+from jaxt2i.evaluators.intervals import Value
 from jaxt2i.pipeline import Pipeline
 from jaxt2i.sampling import SamplingOptions
 
@@ -20,6 +22,7 @@ class Recall:
   `recall`: share of drawings nearer to their own image than to the n − 1 others, by mean squared
   pixel distance; `recall_chance` is 1/n. This measures memory, not understanding.
   `recall_ceiling`: the same for the tokenizer's reconstructions, which a perfect memory reaches.
+  Both with Wilson's intervals.
   """
 
   source: Source
@@ -27,7 +30,7 @@ class Recall:
   options: SamplingOptions
   seed: int = 0
 
-  def __call__(self, pipeline: Pipeline) -> dict[str, float]:
+  def __call__(self, pipeline: Pipeline) -> dict[str, Value]:
     """Draws and compares."""
     records = [self.source[i] for i in spread(len(self.source), self.n)]
     real = np.stack([record.image for record in records])
@@ -38,8 +41,8 @@ class Recall:
     )
     reconstructed = pipeline.decode(pipeline.encode(real))
     return {
-      "recall": own_is_nearest(drawings.images[:, 0], real),
-      "recall_ceiling": own_is_nearest(reconstructed, real),
+      **intervals.share("recall", own_is_nearest(drawings.images[:, 0], real)),
+      **intervals.share("recall_ceiling", own_is_nearest(reconstructed, real)),
       "recall_chance": 1 / len(records),
     }
 
@@ -48,15 +51,17 @@ def protocol(n: int) -> str:
   """What must be said beside it."""
   return (
     f"drawings for the first captions of {n} images spread over train, own image nearest of these "
-    "by pixels"
+    "by pixels; intervals: Wilson's"
   )
 
 
-def own_is_nearest(a: UInt8[np.ndarray, "n H W 3"], b: UInt8[np.ndarray, "n H W 3"]) -> float:
-  """Share of rows i whose a[i] is nearer to b[i] than to every other b[j]."""
+def own_is_nearest(
+  a: UInt8[np.ndarray, "n H W 3"], b: UInt8[np.ndarray, "n H W 3"]
+) -> Bool[np.ndarray, " n"]:
+  """For each i whether a[i] is nearer to b[i] than to every other b[j]."""
   distances = pixel_distances(a, b)
   others = distances + np.diag(np.full(len(a), np.inf))
-  return float(np.mean(np.diag(distances) < others.min(axis=1)))
+  return np.diag(distances) < others.min(axis=1)
 
 
 def pixel_distances(

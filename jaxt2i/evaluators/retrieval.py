@@ -12,13 +12,14 @@ from jaxt2i.data.splits import same_words
 from jaxt2i.errors import UserError
 from jaxt2i.evaluators import intervals
 from jaxt2i.evaluators.drawn import Piece
+from jaxt2i.evaluators.intervals import Value
 from jaxt2i.matcher import Matcher
 
 CANDIDATES = 100  # captions that an image's own is ranked among
 PROTOCOL = (
   f"own first caption before {CANDIDATES - 1} of other images, or all there are, drawn for each "
   "with seed 0; no other caption of the image is a rival; recalls among all that were drawn; "
-  "interval: Wilson's"
+  "intervals: Wilson's"
 )
 _LEAST_CAPTIONS = 10  # of a word, to say something of it
 _AT_ONCE = 1024  # images
@@ -30,12 +31,12 @@ class Retrieval:
 
   `image_to_text_r1`, `_r5`, `text_to_image_r1`, `_r5`: share of queries with a right answer among
   the first 1 and 5 of all that the split has, where whatever is one of an image's captions is right
-  for it; `r_precision`: the share of `own_first`, with its `chance`.
+  for it; `r_precision`: the share of `own_first`, with its `chance`. `…_95` are Wilson's intervals.
   """
 
   source: Source
 
-  def __call__(self, matcher: Matcher) -> dict[str, float]:
+  def __call__(self, matcher: Matcher) -> dict[str, Value]:
     """Evaluates a matcher on the whole split."""
     captions, points = [], []
     for start in range(0, len(self.source), _AT_ONCE):  # all pixels may not fit into memory
@@ -45,18 +46,18 @@ class Retrieval:
       points.append(matcher.images(np.stack([record.image for record in records])))
     images, texts = np.concatenate(points), matcher.texts([each[0] for each in captions])
     hits, chance = own_first(images, texts, captions)
-    values = {"r_precision": float(np.mean(hits)), "chance": chance}
+    values = {**intervals.share("r_precision", hits), "chance": chance}
     return values | recalls(images, texts, captions)
 
 
 class RPrecision:
   """A `Score`: does a judge find each drawing's caption, and a caption's drawing?
 
-  `r_precision`: the share of `own_first`, `…_95` Wilson's interval; beside it chance, and the same
+  `r_precision`: the share of `own_first`; beside it chance, and the same
   share of the real images and of their reconstructions, which is the most that drawings made of
   such tokens can be expected to reach. `…_by_length`: of captions of so many words, `…_by_word`: of
   those with the word, each with their number.
-  `image_to_text_r1` and so on: as `Retrieval`, of drawings and their captions.
+  `image_to_text_r1` and so on: as `Retrieval`, of drawings and their captions. `…_95` are Wilson's.
   """
 
   def __init__(self, judge: Matcher):
@@ -84,9 +85,11 @@ class RPrecision:
     found = {name: own_first(x, texts, self._captions) for name, x in points.items()}
     hits, chance = found["r_precision"]
     words = [same_words(each[0]).split() for each in self._captions]
+    shares: dict[str, Any] = {}
+    for name, (right, _) in found.items():
+      shares |= intervals.share(name, right)
     return {
-      **{name: float(np.mean(right)) for name, (right, _) in found.items()},
-      "r_precision" + intervals.SUFFIX: intervals.of_share(hits),
+      **shares,
       "r_precision_chance": chance,
       "r_precision_by_length": breakdown(hits, [{_length(each)} for each in words]),
       "r_precision_by_word": breakdown(hits, list(map(set, words)), least=_LEAST_CAPTIONS),
@@ -98,14 +101,18 @@ def recalls(
   images: Float[np.ndarray, "n D"],
   texts: Float[np.ndarray, "n D"],
   captions: Sequence[Sequence[str]],
-) -> dict[str, float]:
-  """`recall_at` 1 and 5, both ways. Arguments as of `own_first`."""
+) -> dict[str, Value]:
+  """`found_at` 1 and 5, both ways, as shares with intervals. Arguments as of `own_first`."""
   right = right_answers(captions)
   ways = {
     "image_to_text": (images @ texts.T, right),
     "text_to_image": (texts @ images.T, right.T),
   }
-  return {f"{name}_r{k}": recall_at(*way, k) for name, way in ways.items() for k in (1, 5)}
+  found: dict[str, Value] = {}
+  for name, way in ways.items():
+    for k in (1, 5):
+      found |= intervals.share(f"{name}_r{k}", found_at(*way, k))
+  return found
 
 
 def breakdown(
@@ -132,12 +139,12 @@ def _length(words: Sequence[str]) -> str:
   return f"{start + 1}–{start + 5}"
 
 
-def recall_at(
+def found_at(
   similarity: Float[np.ndarray, "n m"], right: Bool[np.ndarray, "n m"], k: int
-) -> float:
-  """Share of queries, of which each is a row, with a right answer among the k most similar."""
+) -> Bool[np.ndarray, " n"]:
+  """Which queries, each of them a row, have a right answer among the k most similar."""
   nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-  return float(np.mean(np.take_along_axis(right, nearest, axis=1).any(axis=1)))
+  return np.asarray(np.take_along_axis(right, nearest, axis=1).any(axis=1))
 
 
 def own_first(

@@ -93,9 +93,14 @@ def score(image: UInt8[np.ndarray, "H H 3"], truth: Mapping[str, Any]) -> dict[s
 
 def shares(scores: Iterable[Mapping[str, bool]]) -> dict[str, float]:
   """Share of True for each of SCORES, among the pictures that have it; without those none has."""
+  return {name: float(np.mean(found)) for name, found in hits(scores).items()}
+
+
+def hits(scores: Iterable[Mapping[str, bool]]) -> dict[str, Bool[np.ndarray, " n"]]:
+  """For each of SCORES whether it is True, of the pictures that have it; without those none has."""
   rows = list(scores)
   found = {name: [row[name] for row in rows if name in row] for name in SCORES}
-  return {name: float(np.mean(values)) for name, values in found.items() if values}
+  return {name: np.array(values) for name, values in found.items() if values}
 
 
 def judge_accuracy(records: Iterable[Record]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxt2i import modules, pipeline, pretrained, text
 from jaxt2i.data.transforms import CaptionedImage
+from jaxt2i.evaluation_report import rows
 from jaxt2i.evaluators.retrieval import Retrieval
 from jaxt2i.experiment.parts import (
   FEATURES_FILE,
@@ -71,6 +72,8 @@ class DualEncoderExperiment:
 
     matcher = lambda state: Matcher(self.task.model, state.ema_variables, self._text)
     retrieval = Retrieval(self._val)
-    val: Evaluator = lambda state: retrieval(matcher(state))
+    val: Evaluator = lambda state: {
+      name: value for name, value, _ in rows(retrieval(matcher(state)))
+    }
     batches = training_batches(learnt, row, self.config)
     return Running(batches, {"val": val}, lambda i: learnt[i].image_id)

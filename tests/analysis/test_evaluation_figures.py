@@ -131,6 +131,13 @@ def test_copies_by_pixels_alone():
   assert labels == ["new images, on average", "by pixels"]
 
 
+def test_copies_stand_beside_what_perfect_ones_would_reach():
+  values = {"copy_curve": NEW, "copy_recognised_curve": COPIED}
+  figure = evaluation_figures.copies(values, 100)
+  known = curve(figure, "training images, reconstructed, by pixels")
+  np.testing.assert_allclose(known, [(float(key) / 100, rate) for key, rate in COPIED.items()])
+
+
 def test_attributes_show_what_there_is_and_the_ceiling_beside_everything():
   ax = MAKERS["attributes"]().axes[0]
   assert ticks(ax.yaxis) == ["count", "colours", "everything"]

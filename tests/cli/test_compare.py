@@ -1,14 +1,20 @@
 """`jaxt2i compare` and `jaxt2i sweep`: runs side by side, and the choice of how to draw."""
 
 import csv
+import dataclasses
 import json
+import re
 import shutil
 
 import pytest
+import safetensors.numpy
 
-from jaxt2i import cli, evaluation_report
+from jaxt2i import cli, evaluation, evaluation_report
 from jaxt2i.cli import sweep as sweeping
+from jaxt2i.evaluation_request import Request
+from jaxt2i.evaluators import scores
 from tests.runs import train
+from tests.supplied import inception_weights, write_clip
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +124,11 @@ def test_mistakes_are_one_line(runs, capsys):
   assert "did you mean 'copies'?" in one_error_line(capsys)
 
 
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+  return train(tmp_path_factory.mktemp("judge") / "judge", "dual_encoder:shapes,tiny")
+
+
 def sweep(*arguments) -> int:
   return cli.main(["sweep", *map(str, arguments)])
 
@@ -159,6 +170,53 @@ def test_a_sweep_that_cannot_be_is_one_line(prior_run, tokenizer_run, tmp_path, 
   assert "draws nothing" in one_error_line(capsys)
   assert sweep(f"--workdir={prior_run}", "--by=x", "--temperature", *range(1, 66)) == 2
   assert "must be 64 at most" in one_error_line(capsys)
+
+
+@pytest.mark.parametrize(
+  ("by", "said"),
+  [
+    ("colors", "did you mean 'colours'?"),
+    ("drawn_kid", "choose one of"),  # of 2 pictures there is none
+    ("drawn_fd", "choose one of"),
+    ("r_precision", "choose one of"),  # nobody judges
+    ("copy_recognised", "choose one of"),  # not of how pictures are drawn
+    ("position", "choose one of"),  # of scenes of one object
+  ],
+)
+def test_what_will_not_be_measured_is_refused_before_anything_is(
+  prior_run, by, said, monkeypatch, capsys
+):
+  monkeypatch.setattr(evaluation, "evaluate", None)
+  assert sweep(f"--workdir={prior_run}", f"--by={by}", "--n=2") == 2
+  captured = capsys.readouterr()
+  assert captured.out == ""
+  line = captured.err.splitlines()[-1]  # before it stands what 2 pictures are too few for
+  assert f"error: --by is {by!r}, which is not measured here" in line
+  assert said in line
+
+
+def test_what_can_be_chosen_by_is_what_is_measured(prior_run, tmp_path, judge):
+  weights = tmp_path / "inception.safetensors"
+  safetensors.numpy.save_file(inception_weights(), weights)
+  (tmp_path / "clip").mkdir()
+  write_clip(tmp_path / "clip")
+  asked = Request(n=12, judge=judge, inception=(weights, ""), clip=(tmp_path / "clip", ""))
+  choices = evaluation.choices(prior_run, asked)
+  assert set(choices) == set(scores.NAMES)
+  report = evaluation.evaluate(prior_run, dataclasses.replace(asked, metrics=tuple(choices)))
+  named = {name for names in choices.values() for name in names}
+  measured = {name for name, *_ in evaluation_report.rows(report.values)}
+  assert named <= measured
+  # The others say how to read these: they do not depend on how pictures are drawn.
+  fixed = (
+    r"floor_.*|copy_(distance|recognised).*|.*_(chance|real|reconstructed)|ceiling|judge_accuracy"
+  )
+  assert {name for name in measured - named if not re.fullmatch(fixed, name)} == set()
+
+
+def test_a_sweep_says_so_when_two_ways_tie(prior_run, tmp_path, capsys):
   run = shutil.copytree(prior_run, tmp_path / "run")
-  assert sweep(f"--workdir={run}", "--by=colors", "--n=2") == 2
-  assert "did you mean 'colours'?" in capsys.readouterr().err
+  assert sweep(f"--workdir={run}", "--n=3", "--by=count", "--temperature", 0.5, 0.5) == 0
+  out = capsys.readouterr().out
+  assert "best of 2 by count, on validation: --temperature=0.5" in out
+  assert "note: as good by count: --temperature=0.5 --guidance_scale=1.0 --steps=0;" in out

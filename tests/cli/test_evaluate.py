@@ -99,6 +99,11 @@ def test_a_prior_is_measured_on_any_split(prior_run, copy, capsys):
   assert {"psnr", "ssim", "codebook_usage", "perplexity"} <= results.keys()
   assert results["bits"] == 64 * 9
   assert results["nll_gap"] == results["compositional_nll"] - results["train_nll"]
+  names = ("psnr", "ssim", "train_nll", "nll_gap", "shapes", "ceiling", "copy_rate")
+  for name in (*names, "copy_recognised"):
+    low, high = results[f"{name}_95"]
+    assert low <= results[name] <= high
+    assert high > low
   assert results["seed_protocol"] == 0
 
 

@@ -84,6 +84,55 @@ def test_a_memoriser_that_hides_behind_a_shift_is_caught_by_features():
   assert honest["copy_rate_features"] < 0.2
 
 
+def recognised(rebuild, *, train=TRAIN, val=VAL, variables=None):
+  """The positive control of a tokenizer that gives images back as `rebuild` does."""
+  planted = Planted(lambda prompt, index: val.images[index], rebuild)
+  return values_of(Drawing(val, 20, OPTIONS), planted, Copies(train, val, variables))
+
+
+def test_reconstructions_of_training_images_are_recognised_where_the_tokenizer_is_good():
+  found = recognised(lambda images: images)
+  assert found["copy_recognised"] == 1.0
+  low, high = found["copy_recognised_95"]
+  assert low == pytest.approx(256 / (256 + 1.96**2))  # Wilson's, of 256 hits of 256
+  assert high == 1.0
+  assert set(found["copy_recognised_curve"].values()) == {1.0}
+
+
+def test_a_tokenizers_grain_hides_copies_and_the_control_says_so():
+  rows = np.arange(8)[:, None, None] % 2
+  striped = lambda images: np.where(rows, images, 255 * (images < 128)).astype(np.uint8)
+  found = recognised(striped)
+  assert found["copy_recognised"] == 0.0
+  assert found["copy_recognised_95"][0] == 0.0
+
+
+def test_the_control_is_of_training_images_spread_over_the_split(monkeypatch):
+  monkeypatch.setattr(copies, "_MOST_KNOWN", 4)
+  asked = []
+  half = np.isin(np.arange(4), [0, 3])[:, None, None, None]
+
+  def rebuild(images):
+    asked.append(images)
+    return np.where(half, images, pictures(4, 9))
+
+  found = recognised(rebuild)
+  np.testing.assert_array_equal(asked[0], TRAIN.images[[0, 99, 199, 299]])
+  assert found["copy_recognised"] == 0.5
+  assert "of 4 reconstructions of training images" in copies.protocol(300, 200, seen=False)
+
+
+def test_the_control_by_features_knows_shifted_images_and_no_noise():
+  train, val = (Pictures(scenes(40, seed)) for seed in range(2))
+  shifted = lambda images: (np.roll(images, 3, axis=2) * 0.9).astype(np.uint8)
+  noise = lambda images: pictures(len(images), 3, side=32)
+  found, lost = (
+    recognised(rebuild, train=train, val=val, variables=features()) for rebuild in (shifted, noise)
+  )
+  assert found["copy_recognised_features"] > 0.5
+  assert lost["copy_recognised_features"] == 0.0
+
+
 def test_the_sheet_shows_the_worst_beside_what_they_are_near_to():
   images = pictures(20, 3)
   images[4] = TRAIN.images[250]

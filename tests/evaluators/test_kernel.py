@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxt2i.evaluators import intervals, kernel
 from jaxt2i.evaluators.kernel import gaussian, mmd2, polynomial
@@ -131,6 +132,22 @@ def test_the_interval_lies_about_the_value():
   low, high = intervals.of_resamples(values)
   assert (low + high) / 2 == pytest.approx(5)
   assert high - low == pytest.approx(2 * 1.96 * 2, rel=0.05)
+
+
+def test_the_interval_of_a_difference_is_welchs():
+  rng = np.random.default_rng(1)
+  a, b = rng.normal(3, 1, 300), rng.normal(1, 4, 200)
+  low, high = intervals.of_difference(a, b)
+  # scipy's has the quantile of t instead of the normal one: 1.970 at these numbers, not 1.96.
+  welch = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+  assert (low, high) == (pytest.approx(welch.low, rel=0.01), pytest.approx(welch.high, rel=0.01))
+
+
+def test_one_value_has_no_interval():
+  assert intervals.mean("x", np.float32([2.5])) == {"x": 2.5}
+  assert intervals.difference("x", np.array([3.0]), np.arange(3.0)) == {"x": 2.0}
+  low, high = intervals.mean("x", np.float32([1, 3]))["x_95"]
+  assert (low, high) == (pytest.approx(2 - 1.96), pytest.approx(2 + 1.96))
 
 
 def test_intervals_of_shares():

@@ -9,7 +9,10 @@ import pytest
 
 from jaxt2i.data.stream import eval_stream
 from jaxt2i.evaluators.likelihood import Likelihood
-from jaxt2i.tasks.prior import AutoregressiveTask
+from jaxt2i.models.masked import MaskedPrior
+from jaxt2i.tasks.prior import AutoregressiveTask, MaskedTask
+from tests.arrays import integers, random_params
+from tests.priors import small
 from tests.runs import config
 
 CAPTIONS = ("large red star left of small blue heart", "green", "", "a small black cross")
@@ -55,6 +58,24 @@ def test_equals_brute_force_over_the_split(prior_pipeline, pairs, evaluate):
   chosen = np.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
   nll = np.log(np.exp(logits).sum(-1)) - chosen
   assert evaluate() == pytest.approx(nll.mean(), rel=1e-5)
+  task, rows = task_of(prior_pipeline), lambda: eval_stream(pairs, row, batch_size=7)
+  of_images = Likelihood(task, rows).of_images(prior_pipeline.prior_variables)
+  np.testing.assert_allclose(of_images, nll.mean(axis=1), rtol=1e-5)
+
+
+def test_a_masked_prior_gives_each_image_what_its_batch_would():
+  model = small(MaskedPrior, 13, (2, 4), 9)
+  tokens, text = integers(0, 0, 13, 6, 2, 4), integers(1, 1, 9, 6, 3)
+  task = MaskedTask(model, condition_dropout=0.0, label_smoothing=0.0)
+  params = {"params": random_params(model, tokens.reshape(6, -1), text, train=False)}
+  batch = {"tokens": tokens, "text": text, "weight": jnp.array([1.0, 1, 1, 1, 0, 0])}
+  found = Likelihood(task, lambda: [batch]).of_images(params)
+  expected = task.loss(params, batch, jax.random.key(0), train=False).metrics["nll"].compute()
+  assert found.shape == (4,)
+  assert found.mean() == pytest.approx(float(expected), rel=1e-5)
+  # An image of the middle of a split has the blanks of that place.
+  alone = {name: x[2:3] for name, x in batch.items()} | {"index": jnp.array([2], jnp.int32)}
+  assert Likelihood(task, lambda: [alone]).of_images(params) == pytest.approx(found[2], rel=1e-5)
 
 
 def test_does_not_depend_on_the_batch_size(evaluate):

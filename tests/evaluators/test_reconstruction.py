@@ -10,6 +10,7 @@ import pytest
 from jaxt2i import data, metrics
 from jaxt2i.data.stream import eval_stream
 from jaxt2i.evaluators import reconstruction
+from jaxt2i.evaluators.frechet import Moments, frechet_distance
 from jaxt2i.evaluators.reconstruction import Reconstruction
 from jaxt2i.models import perceptual
 from tests.features import features
@@ -55,7 +56,22 @@ def test_equals_brute_force_over_the_split(clear_pipeline, source, evaluate):
   assert results["ssim"] == pytest.approx(float(ssim.mean()), abs=1e-5)
   assert results["codebook_usage"] == np.mean(counts > 0)
   assert results["perplexity"] == pytest.approx(math.exp(-np.sum(shares * np.log(shares))))
-  assert results.keys() == {"psnr", "ssim", "codebook_usage", "perplexity"}
+  half = 1.96 * np.std(psnr, ddof=1) / math.sqrt(len(psnr))
+  expected = (np.mean(psnr) - half, np.mean(psnr) + half)
+  assert results["psnr_95"] == pytest.approx(expected, rel=1e-5)
+  half = 1.96 * ssim.std(ddof=1) / math.sqrt(len(ssim))
+  assert results["ssim_95"][1] - results["ssim"] == pytest.approx(half, rel=1e-3)
+  names = {"psnr", "psnr_95", "ssim", "ssim_95", "codebook_usage", "perplexity"}
+  assert results.keys() == names
+
+
+def test_training_watches_the_same_numbers_without_intervals(clear_pipeline, source, evaluate):
+  rows = lambda: eval_stream(source, image_row, batch_size=32)
+  numbers, counts = Reconstruction(clear_pipeline.tokenizer, rows).measure(
+    clear_pipeline.tokenizer_variables
+  )
+  assert numbers == {k: x for k, x in evaluate().items() if not k.endswith("_95")}
+  assert counts.sum() == len(source) * 64
 
 
 def test_does_not_depend_on_the_batch_size(evaluate, source):
@@ -104,6 +120,14 @@ def test_with_features_it_also_says_how_far_they_are(clear_pipeline, source, mon
   shared = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
   expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + sum(np.sum(x**2) for x in centred) - 2 * shared
   assert results["rfd"] == pytest.approx(expected, rel=1e-3)
+  low, high = results["rfd_95"]
+  assert low < results["rfd"] < high
+  # Its half is 1.96 standard deviations of the distances of pairs drawn anew.
+  rng, anew = np.random.default_rng(7), []
+  for _ in range(200):
+    i = rng.integers(len(a), size=len(a))
+    anew.append(frechet_distance(Moments.of(a[i]), Moments.of(b[i])))
+  assert (high - low) / 2 == pytest.approx(1.96 * np.std(anew), rel=0.25)
 
 
 def test_of_few_images_there_is_no_frechet_distance(clear_pipeline, source):

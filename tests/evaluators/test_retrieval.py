@@ -9,8 +9,8 @@ from jaxt2i.evaluators.drawn import Drawing
 from jaxt2i.evaluators.retrieval import (
   RPrecision,
   breakdown,
+  found_at,
   own_first,
-  recall_at,
   right_answers,
 )
 from jaxt2i.matcher import Matcher
@@ -31,11 +31,11 @@ def test_recall_at_k_by_hand():
   answers = np.eye(4, dtype=np.float32)
   queries = unit(np.array([[9, 1, 0, 0], [5, 4, 1, 0], [0, 5, 4, 6], [0, 0, 0, 1.0]]))
   similarity, right = queries @ answers.T, np.eye(4, dtype=bool)
-  assert recall_at(similarity, right, 1) == 0.5  # 0 and 3
-  assert recall_at(similarity, right, 2) == 0.75  # 1 comes second
-  assert recall_at(similarity, right, 3) == 1.0
+  assert list(found_at(similarity, right, 1)) == [True, False, False, True]
+  assert list(found_at(similarity, right, 2)) == [True, True, False, True]
+  assert found_at(similarity, right, 3).all()
   right[1, 0] = True
-  assert recall_at(similarity, right, 1) == 0.75
+  assert list(found_at(similarity, right, 1)) == [True, True, False, True]
 
 
 def test_whatever_an_image_is_called_is_right_for_it():
