@@ -103,6 +103,7 @@ def run(config: dict[str, Any], workdir: Path, *, force: bool = False) -> None:
   from jaxt2i.state import TrainState
   from jaxt2i.train import LoopOptions, train
 
+  experiment.check(config)
   loop = config_lib.build(LoopOptions, config["loop"], "config.loop")
   optimizer = config_lib.build(optim.Optimizer, config["optimizer"], "config.optimizer").build(
     loop.num_steps

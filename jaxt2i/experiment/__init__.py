@@ -8,10 +8,10 @@ import optax
 from jax.sharding import Mesh
 
 from jaxt2i.adversarial import make_adversarial_step
-from jaxt2i.errors import UsageError
 from jaxt2i.experiment.dual_encoder import DualEncoderExperiment
 from jaxt2i.experiment.parts import Running
 from jaxt2i.experiment.prior import PriorExperiment
+from jaxt2i.experiment.sections import check as check
 from jaxt2i.experiment.tokenizer import TokenizerExperiment
 from jaxt2i.state import TrainState
 from jaxt2i.tasks.adversarial import AdversarialTask
@@ -46,14 +46,12 @@ def make(config: Mapping[str, Any]) -> Experiment:
   Raises:
     UsageError: for a task that does not exist, or options that cannot work.
   """
+  check(config)
   experiments: Mapping[str, Any] = {
     "tokenizer": TokenizerExperiment,
     "prior": PriorExperiment,
     "dual_encoder": DualEncoderExperiment,
   }
-  if config["task"] not in experiments:
-    known = ", ".join(map(repr, experiments))
-    raise UsageError(f"config.task is {config['task']!r}: must be one of {known}.")
   return experiments[config["task"]](config)
 
 
