@@ -44,6 +44,8 @@ def adversarial(config: Mapping[str, Any], tokenizer: TokenizerTask) -> Adversar
   section, num_steps = config["adversarial"], config["loop"]["num_steps"]
   where = "config.adversarial"
   parts = ("discriminator", "augment", "optimizer")
+  if missing := [name for name in parts if name not in section]:
+    raise UsageError(f"{where} lacks {', '.join(missing)}.")
   rule = config_lib.build(Optimizer, section["optimizer"], f"{where}.optimizer")
   task = config_lib.build(
     AdversarialTask,

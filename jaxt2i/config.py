@@ -35,6 +35,8 @@ def build(cls: type[T], section: Mapping[str, Any], where: str, **extra: Any) ->
   Raises:
     UsageError: naming an unknown, missing or wrongly typed field and what is expected.
   """
+  if not isinstance(section, Mapping):
+    raise UsageError(f"{where} is {section!r}: must be a section with options of its own.")
   fields = {
     field.name: field
     for field in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -87,11 +89,21 @@ def _bool_as_number(value: Any, expected: type) -> bool:
 
 
 def save(workdir: Path, config: Mapping[str, Any]) -> None:
-  """Writes a run's resolved config; whether it may replace an older one, `check` says."""
+  """Writes a run's resolved config; whether it may replace an older one, `check` says.
+
+  Raises:
+    UserError: it cannot be written.
+  """
   path = workdir / CONFIG_FILE
   partial = path.with_suffix(".partial")
-  partial.write_text(_json(config))
-  partial.replace(path)  # at once: a killed start leaves no half a config
+  try:
+    partial.write_text(_json(config))
+    partial.replace(path)  # at once: a killed start leaves no half a config
+  except OSError as error:
+    raise UserError(
+      f"{path} cannot be written ({error.strerror}), expected a folder of yours with space; mend "
+      "that or name another workdir"
+    ) from error
 
 
 def check(workdir: Path, config: Mapping[str, Any], *, force: bool = False) -> None:

@@ -113,6 +113,7 @@ def run(
   from jaxt2i.training import Training
 
   stop = stop or Stop()
+  experiment.check(config)
   training = Training.of(config)
   if distributed:
     multiprocess.start()

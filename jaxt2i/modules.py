@@ -64,10 +64,10 @@ def tokenizer(section: Mapping[str, Any], image_size: int) -> VQVAE:
   Raises:
     UsageError: for options that cannot work, images that don't divide into a grid among them.
   """
-  encoder, decoder = networks(section["network"], image_size)
+  encoder, decoder = networks(_part(section, "network", "config.model"), image_size)
   return VQVAE(
     encoder=encoder,
-    quantizer=quantizer(section["quantizer"], "config.model.quantizer"),
+    quantizer=quantizer(_part(section, "quantizer", "config.model"), "config.model.quantizer"),
     decoder=decoder,
   )
 
@@ -103,7 +103,8 @@ def quantizer(section: Mapping[str, Any], where: str) -> Quantizer:
   """
   options, extra = _without_name(section), {}
   if "inner" in options:
-    extra["inner"] = quantizer(options.pop("inner"), f"{where}.inner")
+    extra["inner"] = quantizer(_part(options, "inner", where), f"{where}.inner")
+    del options["inner"]
   try:
     return config_lib.build(_named(QUANTIZERS, section, where), options, where, **extra)
   except UsageError as error:
@@ -153,10 +154,12 @@ def prior(
   kind = _named(PRIORS, section, "config.model")
   options = _without_name(section)
   shared = _width_and_heads(section)
+  text = text_encoder(_part(section, "text", "config.model"), vocab_size, **shared)
+  del options["text"]
   extra: dict[str, Any] = {
     "codebook_size": model.quantizer.codebook_size,
     "grid": grid(model, image_size),
-    "text_encoder": text_encoder(options.pop("text"), vocab_size, **shared),
+    "text_encoder": text,
   }
   if kind is AutoregressivePrior:
     extra["depth"] = model.quantizer.tokens_per_position
@@ -216,13 +219,15 @@ def dual_encoder(
     UsageError: for options that cannot work.
   """
   _require_known(section, ("network", "text", "width", "heads", "dim"), "config.model")
-  _require_positive(section["dim"], "config.model.dim")
-  text = text_encoder(section["text"], vocab_size, **_width_and_heads(section))
-  if section["text"]["layers"] < 1:
+  dim = _part(section, "dim", "config.model", int)
+  _require_positive(dim, "config.model.dim")
+  options = _part(section, "text", "config.model")
+  text = text_encoder(options, vocab_size, **_width_and_heads(section))
+  if options["layers"] < 1:
     # Slot 0, which stands for the caption, reads it in the layers.
     raise UsageError("config.model.text.layers is 0: must be 1 or more for a dual encoder.")
-  image_encoder = _image_encoder(section["network"], image_size)
-  return DualEncoder(image_encoder=image_encoder, text_encoder=text, dim=section["dim"])
+  image_encoder = _image_encoder(_part(section, "network", "config.model"), image_size)
+  return DualEncoder(image_encoder=image_encoder, text_encoder=text, dim=dim)
 
 
 def _image_encoder(section: Mapping[str, Any], image_size: int) -> nn.Module:
@@ -239,7 +244,7 @@ def _image_encoder(section: Mapping[str, Any], image_size: int) -> nn.Module:
 
 def _width_and_heads(section: Mapping[str, Any]) -> dict[str, int]:
   """Of `config.model`; UsageError unless they are positive and the one divides the other."""
-  width, heads = section["width"], section["heads"]
+  width, heads = (_part(section, name, "config.model", int) for name in ("width", "heads"))
   for name in ("width", "heads"):
     _require_positive(section[name], f"config.model.{name}")
   if width % heads:
@@ -251,6 +256,17 @@ def _require_known(section: Mapping[str, Any], known: tuple[str, ...], where: st
   for key in section:
     if key not in known:
       raise UsageError(f"{where}.{key} is not an option; {suggest(key, known)}")
+
+
+def _part(section: Mapping[str, Any], key: str, where: str, kind: type = Mapping) -> Any:
+  """An option that must be there, a section unless said otherwise; UsageError if it is not."""
+  if key not in section:
+    raise UsageError(f"{where} lacks {key}.")
+  value = section[key]
+  if not isinstance(value, kind) or isinstance(value, bool):
+    expected = "a section with options of its own" if kind is Mapping else kind.__name__
+    raise UsageError(f"{where}.{key} is {value!r}: must be {expected}.")
+  return value
 
 
 def _named(table: Mapping[str, Any], section: Mapping[str, Any], where: str) -> Any:

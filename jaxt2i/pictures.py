@@ -9,6 +9,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from jaxt2i.errors import UserError
+
 MARGIN = 6  # pixels around every cell
 LABEL_SIZE = 13  # of the font, in pixels
 PAGE_WIDTH = 1150  # pixels that a grid fills with cells
@@ -55,13 +57,19 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> None:
-  """Writes a PNG with text chunks, e.g. prompt, seed, attribution."""
+  """Writes a PNG with text chunks, e.g. prompt, seed, attribution; UserError if it cannot."""
   info = PngInfo()
   for key, value in metadata.items():
     if value:
       info.add_itxt(key, value.encode("utf-8", "replace").decode())
-  path.parent.mkdir(parents=True, exist_ok=True)
-  image.save(path, pnginfo=info)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, pnginfo=info)
+  except OSError as error:
+    raise UserError(
+      f"{path} cannot be written ({error.strerror or error}), expected a folder of yours with "
+      "space; mend that and start again"
+    ) from error
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from jaxt2i import caption_features, json_file
-from jaxt2i.data.text import KINDS, TextTokenizer
+from jaxt2i.data.text import KINDS, TextTokenizer, require_possible
 from jaxt2i.errors import UsageError
 from jaxt2i.feature_file import FeatureFile
 from jaxt2i.sentence import SentenceEncoder
@@ -45,17 +45,16 @@ class TextProcessor(Protocol):
     ...
 
 
-def make(section: Mapping[str, Any], captions: Iterable[str]) -> TextProcessor:
-  """The processor of `config.text`.
+def check(section: Mapping[str, Any]) -> int | None:
+  """Looks at `config.text` without any captions.
 
-  Args:
-    section: `kind` and its options; see `configs/prior.py`.
-    captions: those of the training split, which a tokenizer learns from.
+  Returns:
+    The bound of the number of ids; None where captions become features.
 
   Raises:
-    UsageError: an unknown kind, or options of another one. UserError: see the kinds.
+    UsageError: an unknown kind, or options of another one. UserError: a number out of range.
   """
-  kind = section["kind"]
+  kind = section.get("kind", "")
   if kind not in (*KINDS, *_OPTIONS):
     known = ", ".join(map(repr, (*KINDS, *_OPTIONS)))
     raise UsageError(f"config.text.kind is {kind!r}: must be one of {known}.")
@@ -66,6 +65,24 @@ def make(section: Mapping[str, Any], captions: Iterable[str]) -> TextProcessor:
       f"config.text has {', '.join(given)}: kind {kind!r} takes {', '.join(expected)}; choose it "
       "after the colon, as in --config=configs/prior.py:minilm."
     )
+  if kind in _OPTIONS:
+    return None
+  require_possible(**section)
+  return int(section["vocab_size"])
+
+
+def make(section: Mapping[str, Any], captions: Iterable[str]) -> TextProcessor:
+  """The processor of `config.text`.
+
+  Args:
+    section: `kind` and its options; see `configs/prior.py`.
+    captions: those of the training split, which a tokenizer learns from.
+
+  Raises:
+    UsageError, UserError: see `check` and the kinds.
+  """
+  check(section)
+  kind = section["kind"]
   if kind == "minilm":
     return SentenceEncoder(section["max_length"])
   if kind == "file":

@@ -121,7 +121,10 @@ class _JsonlWriter(_QuietWriter):
       raise self._unwritable(error) from error
 
   def close(self) -> None:
-    self._file.close()
+    try:
+      self._file.close()
+    except OSError as error:  # A line that could not be written is tried once more.
+      raise self._unwritable(error) from error
 
   def _unwritable(self, error: OSError) -> UserError:
     return UserError(

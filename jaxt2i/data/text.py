@@ -71,7 +71,7 @@ class TextTokenizer:
     Raises:
       UserError: an unknown kind, a number out of range, or no words to learn from.
     """
-    _check(vocab_size, max_length, kind)
+    require_possible(vocab_size, max_length, kind)
     ordered = sorted(encodable(caption) for caption in captions)
     words = {word for caption in ordered for word in _split(caption)}
     if not words:
@@ -175,9 +175,14 @@ def _split(caption: str) -> list[str]:
   return list(dict.fromkeys(word for word, _ in pieces if any(map(str.isalnum, word))))
 
 
-def _check(vocab_size: int, max_length: int, kind: str) -> None:
+def require_possible(vocab_size: int, max_length: int, kind: str) -> None:
+  """UserError for options of a `TextTokenizer` that cannot work."""
   if kind not in KINDS:
     raise UserError(f"text kind {kind!r}: expected one of {', '.join(map(repr, KINDS))}")
+  if not (isinstance(vocab_size, int) and isinstance(max_length, int)):
+    raise UserError(
+      f"vocab_size {vocab_size!r} and max_length {max_length!r}: expected whole numbers"
+    )
   least = 256 + len(_SPECIAL) if kind == "byte" else 8
   if vocab_size < least or max_length < 1:
     raise UserError(

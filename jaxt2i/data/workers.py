@@ -1,8 +1,10 @@
 """Worker processes that make the batches of `stream.train_stream`, by grain's `mp_prefetch`."""
 
+import contextlib
 import multiprocessing
 import os
 import pickle
+import queue
 import re
 import signal
 import threading
@@ -17,6 +19,12 @@ from absl import flags
 from jaxt2i.errors import UserError
 
 Batch = dict[str, np.ndarray]
+
+# Seconds without a batch after which workers count as hung. Grain notices one that has died, but
+# waits for ever for one that stands still. A start imports the package, maybe from a slow disk.
+_PATIENCE = 40
+_PATIENCE_AT_START = 300
+_PATIENCE_AT_END = 10  # for the clearing away of what was killed
 
 
 class _Steps:
@@ -47,7 +55,11 @@ def _portable(error: BaseException) -> Exception:
 
 
 class Workers(Iterator[Batch]):
-  """Batches in order, for ever, from processes that start when the first is asked for."""
+  """Batches in order, for ever, from processes that start when the first is asked for.
+
+  Raises:
+    UserError: from `next`, if a worker died, or hangs.
+  """
 
   def __init__(self, batches: Any, start_step: int, num_workers: int):
     """Args: batch by its number, picklable; number of the first; how many processes."""
@@ -65,6 +77,8 @@ class Workers(Iterator[Batch]):
       )
     )
     self._num_workers = num_workers
+    self._given = 0  # batches
+    self._others: set[Any] = set()  # child processes that are not these workers
     self._held = [iter(dataset)]
     # As a finalizer it also runs before the interpreter ends, while grain can still clean up.
     self.close = weakref.finalize(self, _close, self._held)
@@ -73,14 +87,60 @@ class Workers(Iterator[Batch]):
     if not self._held:
       raise StopIteration
     try:
-      batch = next(self._held[0])
+      batch = self._wait()
+    except _HungError as error:
+      self._kill()
+      raise UserError(_diagnosis(error.seconds, self._num_workers)) from None
     except BaseException as error:
       self.close()
       if died := re.search(r"Worker process was terminated .* exit code (-?\d+)", str(error)):
         raise UserError(_obituary(int(died[1]), self._num_workers)) from error
       raise
+    self._given += 1
     # Workers send shared memory: a copy gives it back at once, whoever keeps the batch.
     return {name: np.array(value) for name, value in batch.items()}
+
+  def _wait(self) -> Batch:
+    """What grain gives next, in its shared memory."""
+    if not self._given:
+      self._others = set(multiprocessing.active_children())
+    patience = _PATIENCE if self._given >= self._num_workers else _PATIENCE_AT_START
+    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    threading.Thread(target=_ask, args=(self._held[0], answers), daemon=True).start()
+    # Seconds that were waited for, not a time of day: a run that was stopped for a while (Ctrl-Z)
+    # and is continued has not waited.
+    for _ in range(patience):
+      with contextlib.suppress(queue.Empty):
+        batch, error = answers.get(timeout=1)
+        if error is not None:
+          raise error
+        return batch
+    raise _HungError(patience)
+
+  def _kill(self) -> None:
+    """Ends workers that don't answer, and gives back what they held as far as that is possible."""
+    for process in set(multiprocessing.active_children()) - self._others:
+      process.kill()
+    # Where a worker stopped in the middle of a message, grain waits for the rest of it for ever.
+    closing = threading.Thread(target=self.close, daemon=True)
+    closing.start()
+    closing.join(_PATIENCE_AT_END)
+
+
+class _HungError(Exception):
+  """No batch came for so many `seconds`."""
+
+  def __init__(self, seconds: int):
+    super().__init__(seconds)
+    self.seconds = seconds
+
+
+def _ask(batches: Iterator[Batch], answers: "queue.SimpleQueue[Any]") -> None:
+  """Runs in a thread of its own: grain's wait has no limit."""
+  try:
+    answers.put((next(batches), None))
+  except BaseException as error:
+    answers.put((None, error))
 
 
 def _close(held: list[Any]) -> None:
@@ -111,4 +171,12 @@ def _obituary(exit_code: int, num_workers: int) -> str:
   return (
     f"1 of {num_workers} data workers died (exit code {exit_code}{reason}); it may have said why "
     "above; fewer of them need less memory, and with config.num_workers=0 there are none"
+  )
+
+
+def _diagnosis(seconds: int, num_workers: int) -> str:
+  return (
+    f"{num_workers} data workers gave no batch for {seconds} s, expected one in far less: one of "
+    "them hangs, as on a disk that does not answer; look at the disk of the data, or take "
+    "config.num_workers=0, and start again: the run goes on from its last checkpoint"
   )

@@ -8,10 +8,10 @@ import optax
 from jax.sharding import Mesh
 
 from jaxt2i.adversarial import make_adversarial_step
-from jaxt2i.errors import UsageError
 from jaxt2i.experiment.dual_encoder import DualEncoderExperiment
 from jaxt2i.experiment.parts import Running
 from jaxt2i.experiment.prior import PriorExperiment
+from jaxt2i.experiment.sections import check as check
 from jaxt2i.experiment.tokenizer import TokenizerExperiment
 from jaxt2i.state import TrainState
 from jaxt2i.step import StepFn, StepOptions, make_train_step
@@ -51,9 +51,6 @@ def make(config: Mapping[str, Any]) -> Experiment:
     "prior": PriorExperiment,
     "dual_encoder": DualEncoderExperiment,
   }
-  if config["task"] not in experiments:
-    known = ", ".join(map(repr, experiments))
-    raise UsageError(f"config.task is {config['task']!r}: must be one of {known}.")
   return experiments[config["task"]](config)
 
 

@@ -1,6 +1,7 @@
 """Learning which caption belongs to which image."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from jaxt2i.experiment.parts import (
   fresh,
   identity,
   learnt_captions,
+  refuse_leak,
+  require_watchable,
   splits,
   trained_tokenizer,
   training_batches,
@@ -36,15 +39,16 @@ class DualEncoderExperiment:
   """Learns to put images and their captions near each other."""
 
   def __init__(self, config: Mapping[str, Any]):
-    self._train, self._val = splits(config["data"])
     self._augmentation = augmentation(config)
-    if config["tokenizer"]:
-      trained_tokenizer(config, self._train)  # refuses what will not do
+    trained = trained_tokenizer(config) if config["tokenizer"] else None
+    require_watchable(config, ())
+    make_model = partial(modules.dual_encoder, config["model"], config["data"]["image_size"])
+    make_model(text.check(config["text"]))  # refuses what cannot work before any data is read
+    self._train, self._val = splits(config["data"])
+    if trained is not None:
+      refuse_leak(trained, config, self._train)
     self._text = text.make(config["text"], captions(self._train))
-    model = modules.dual_encoder(
-      config["model"], config["data"]["image_size"], self._text.vocab_size
-    )
-    self.task = DualEncoderTask(model)
+    self.task = DualEncoderTask(make_model(self._text.vocab_size))
     self.config = {**config, **identity(self._train, self._text)}
 
   def example(self) -> Batch:

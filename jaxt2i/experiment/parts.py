@@ -1,7 +1,7 @@
 """What all experiments are made of."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,24 +117,52 @@ def identity(source: Source, text: TextProcessor | None = None) -> dict[str, str
   return kept if text is None else {**kept, "text_fingerprint": text.fingerprint}
 
 
-def trained_tokenizer(config: Mapping[str, Any], train: Source) -> dict[str, Any]:
-  """The config of the run `config.tokenizer`.
+def require_watchable(config: Mapping[str, Any], known: Sequence[str]) -> None:
+  """UsageError if `config.loop.watch` is not one of the numbers `known`.
 
-  UserError if it is no tokenizer of such images, or may know images that this run is to be tested
-  on.
+  These are numbers of the evaluation of which less is better; one that ends in "/" stands for all
+  that begin so.
   """
-  trained = config_lib.load(Path(config["tokenizer"]))
+  watch, patience = config["loop"]["watch"], config["loop"]["patience"]
+  if not patience:
+    if watch:
+      raise UsageError(
+        f"config.loop.watch is {watch!r} and config.loop.patience is 0: must be above 0 to stop "
+        "early, or config.loop.watch empty."
+      )
+    return
+  if not known:
+    raise UsageError(
+      f"config.loop.watch is {watch!r}, but the evaluation of this run gives no number of which "
+      "less is better: must be empty, with config.loop.patience=0."
+    )
+  if watch not in known and not watch.startswith(tuple(x for x in known if x.endswith("/"))):
+    raise UsageError(
+      f"config.loop.watch is {watch!r}: must be a number of the evaluation of which less is better "
+      f"({', '.join(f'{name}...' if name.endswith('/') else name for name in known)})."
+    )
+
+
+def trained_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The config of the run `config.tokenizer`; UserError if it is no tokenizer of such images."""
+  workdir = Path(config["tokenizer"])
+  trained = config_lib.load(workdir)
+  with config_lib.whole(workdir):
+    _require_tokenizer(trained, config)
+  return trained
+
+
+def _require_tokenizer(trained: Mapping[str, Any], config: Mapping[str, Any]) -> None:
   image_size = config["data"]["image_size"]
   if trained["task"] != "tokenizer" or trained["data"]["image_size"] != image_size:
     raise UserError(
       f"{config['tokenizer']} is a {trained['task']} of {trained['data']['image_size']}-pixel "
       f"images: config.tokenizer must be a tokenizer of {image_size}-pixel images."
     )
-  _refuse_leak(trained, config, train)
-  return trained
 
 
-def _refuse_leak(tokenizers: Mapping[str, Any], config: Mapping[str, Any], train: Source) -> None:
+def refuse_leak(tokenizers: Mapping[str, Any], config: Mapping[str, Any], train: Source) -> None:
+  """UserError if the tokenizer of that config may know images that this run is to be tested on."""
   theirs, ours = tokenizers["data"], config["data"]
   if theirs["name"] != data.PREPARED or ours["name"] != data.PREPARED:
     return

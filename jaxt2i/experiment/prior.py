@@ -30,6 +30,8 @@ from jaxt2i.experiment.parts import (
   identity,
   learnt_captions,
   prior_task,
+  refuse_leak,
+  require_watchable,
   splits,
   trained_tokenizer,
   training_batches,
@@ -57,20 +59,30 @@ class PriorExperiment:
         "config.tokenizer is empty: must be the workdir of a trained tokenizer "
         "(--config.tokenizer=runs/vqvae)."
       )
+    if not config["prompts"]:
+      raise UsageError("config.prompts is empty: must be one prompt or more, to be drawn.")
+    trained = trained_tokenizer(config)
+    image_size = config["data"]["image_size"]
+    with config_lib.whole(self._tokenizer_workdir):
+      self.tokenizer = modules.tokenizer(trained["model"], image_size)
+    self._looks = config_lib.build(Looks, config["evaluation"], "config.evaluation")
+    require_watchable(config, ("val/nll", "train/nll", *(["drawn/"] * bool(self._looks.metrics))))
+
+    def make_task(vocab_size: int | None) -> Any:
+      prior = modules.prior(config["model"], self.tokenizer, image_size, vocab_size)
+      return prior_task(config["loss"], prior)
+
+    make_task(text.check(config["text"]))  # refuses what cannot work before any data is read
+    self._word_vectors = config["word_vectors"] and WordVectors.load(Path(config["word_vectors"]))
     self._train, self._val = splits(config["data"])
-    trained = trained_tokenizer(config, self._train)
+    refuse_leak(trained, config, self._train)
+    self._looks.require(config["data"], self._train, self._val)
     self._text = text.make(config["text"], captions(self._train))
     # The tokenizer's own sections go into this run's config: one workdir is enough to generate.
     of_data = identity(self._train, self._text)
     goals = {key: value for key, value in trained.items() if key == latent_goals.KEY}
     self.config = {**config, **of_data, **goals, "tokenizer_model": trained["model"]}
-    image_size = config["data"]["image_size"]
-    self.tokenizer = modules.tokenizer(trained["model"], image_size)
-    self._looks = config_lib.build(Looks, config["evaluation"], "config.evaluation")
-    self._looks.require(config["data"], self._train, self._val)
-    prior = modules.prior(config["model"], self.tokenizer, image_size, self._text.vocab_size)
-    self.task = prior_task(config["loss"], prior)
-    self._word_vectors = config["word_vectors"] and WordVectors.load(Path(config["word_vectors"]))
+    self.task = make_task(self._text.vocab_size)
 
   def example(self) -> Batch:
     """One grid of tokens 0 with an empty caption."""

@@ -26,6 +26,7 @@ from jaxt2i.experiment.parts import (
   eval_batches,
   fresh,
   identity,
+  require_watchable,
   splits,
   training_batches,
 )
@@ -45,8 +46,6 @@ class TokenizerExperiment:
 
   def __init__(self, config: Mapping[str, Any]):
     latent_goals.of_config(config)  # refuses unknown ones now rather than after training
-    self._train, self._val = splits(config["data"])
-    self.config = {**config, **identity(self._train)}
     self._row = AugmentedImage(augmentation(config))
     model = modules.tokenizer(config["model"], config["data"]["image_size"])
     task = config_lib.build(TokenizerTask, config["loss"], "config.loss", model=model)
@@ -56,7 +55,12 @@ class TokenizerExperiment:
         "for a perceptual loss, or set --config.loss.perceptual_weight=0."
       )
     self._perceptual = task.perceptual_weight > 0
-    self.task = adversarial(config, task) if config["adversarial"]["weight"] else task
+    # Without a weight the section is looked at all the same: that says what it lacks.
+    wanted = config["adversarial"].get("weight", 1)
+    self.task = adversarial(config, task) if wanted else task
+    require_watchable(config, ("val/perceptual", "val/rfd") if self._perceptual else ())
+    self._train, self._val = splits(config["data"])  # last: reading it may take long
+    self.config = {**config, **identity(self._train)}
 
   def example(self) -> Batch:
     """One black image."""
