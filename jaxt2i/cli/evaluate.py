@@ -1,6 +1,8 @@
 """`jaxt2i evaluate`: measures a trained run on a split of its data."""
 
 import argparse
+import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_CANDIDATES = 256
 EFFICIENCY = "efficiency"
+_ASKED_BY = {"judge": "retrieval", "inception": "inception", "clip": "clip"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +62,12 @@ def request(
   candidates = drawing.candidates(args)
   if not 1 <= candidates <= MOST_CANDIDATES:
     raise UsageError(f"--candidates is {candidates}: must be from 1 to {MOST_CANDIDATES}.")
-  if args.judge and metrics and "retrieval" not in metrics:
-    raise UsageError("--judge is given, and --metrics has no retrieval: nothing would ask it.")
+  for option, metric in _ASKED_BY.items():
+    if getattr(args, option) is not None and metrics and metric not in metrics:
+      raise UsageError(f"--{option} is given, and --metrics has no {metric}: nothing would ask it.")
+  for option in ("inception", "clip"):
+    if getattr(args, f"{option}_sha256") and getattr(args, option) is None:
+      raise UsageError(f"--{option}_sha256 is given without --{option}: there is no such file.")
   seed = drawing.seed(args)
   from jaxt2i.evaluation_request import Request  # not above: `--help` should not wait for JAX
   from jaxt2i.inception import SHA256_PREFIX
@@ -97,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
   from jaxt2i.evaluation import evaluate
 
   workdir = Path(args.workdir)
+  _refuse_unused(args, *_unused(workdir, asked))
   writing.require_writable(workdir / "eval")
   report = evaluate(workdir, asked)
   show(report)
@@ -116,14 +124,52 @@ def _efficiency(
 ) -> int:
   if len(metrics) > 1:
     raise UsageError(f"--metrics is {args.metrics!r}: efficiency is measured alone, on no split.")
+  from jaxt2i import config as config_lib
   from jaxt2i import efficiency, evaluation_report
 
+  drawn_with = {field.name for field in dataclasses.fields(options)}
+  no_use = set(vars(_defaults(args))) - {"workdir", "metrics"} - drawn_with
+  _refuse_unused(args, no_use, "efficiency is of the network, whatever it draws")
+  task = config_lib.load(Path(args.workdir))["task"]
+  if task != "prior":
+    _refuse_unused(args, drawn_with, f"{args.workdir} is a {task}, which draws nothing")
   writing.require_writable(Path(args.workdir) / "eval")
   report = efficiency.measure(Path(args.workdir), options)
   show(report)
   path = evaluation_report.write(report, Path(args.workdir) / "eval", EFFICIENCY)
   print(f"written to {path}, .csv and .tex")
   return 0
+
+
+def _unused(workdir: Path, asked: "Request") -> tuple[set[str], str]:
+  """Options that would change nothing of what is measured, and why; UserError for wrong metrics."""
+  from jaxt2i import config as config_lib
+  from jaxt2i.evaluators import scores
+  from jaxt2i.sampling import SamplingOptions
+
+  drawn_with = {"n", "seed", *(field.name for field in dataclasses.fields(SamplingOptions))}
+  task = config_lib.load(workdir)["task"]
+  metrics = asked.names(task, workdir)
+  if task != "prior":
+    return drawn_with, f"{workdir} is a {task}, which draws nothing"
+  if set(metrics) & set(scores.NAMES):
+    return set(), ""
+  if "recall" in metrics:
+    return {"rerank", "candidates"}, "of the metrics recall alone draws, one picture a caption"
+  return drawn_with | {"rerank", "candidates"}, f"nothing is drawn for {', '.join(metrics)}"
+
+
+def _refuse_unused(args: argparse.Namespace, options: Collection[str], why: str) -> None:
+  """UsageError if one of the options has another value than its default."""
+  for name, default in vars(_defaults(args)).items():
+    if name in options and getattr(args, name) != default:
+      raise UsageError(f"--{name} is given, and would change nothing: {why}; leave it out.")
+
+
+def _defaults(args: argparse.Namespace) -> argparse.Namespace:
+  parser = argparse.ArgumentParser()
+  add_arguments(parser)
+  return parser.parse_args([f"--workdir={args.workdir}"])
 
 
 def show(report: "Report") -> None:

@@ -357,6 +357,46 @@ def test_options_without_a_use_are_refused(prior_run, judge, capsys):
   assert "--metrics has no retrieval" in one_error_line(capsys)
 
 
+@pytest.mark.parametrize(
+  ("run", "metrics", "option", "why"),
+  [
+    ("tokenizer", "", "--n=50", "is a tokenizer, which draws nothing"),
+    ("tokenizer", "", "--seed=1", "is a tokenizer, which draws nothing"),
+    ("tokenizer", "", "--top_k=3", "is a tokenizer, which draws nothing"),
+    ("tokenizer", "efficiency", "--top_k=3", "is a tokenizer, which draws nothing"),
+    ("prior", "likelihood,reconstruction", "--n=50", "nothing is drawn for reconstruction, like"),
+    ("prior", "likelihood", "--guidance_scale=2", "nothing is drawn for likelihood"),
+    ("prior", "recall", "--rerank=x", "recall alone draws"),
+    ("prior", "efficiency", "--split=train", "efficiency is of the network"),
+    ("prior", "efficiency", "--judge=x", "efficiency is of the network"),
+    ("prior", "efficiency", "--n=50", "efficiency is of the network"),
+    ("prior", "efficiency", "--clip_sha256=a", "efficiency is of the network"),
+  ],
+)
+def test_options_that_would_change_nothing_are_refused(
+  tokenizer_run, prior_run, run, metrics, option, why, capsys
+):
+  workdir = {"tokenizer": tokenizer_run, "prior": prior_run}[run]
+  assert evaluate(f"--workdir={workdir}", f"--metrics={metrics}", option) == 2
+  line = one_error_line(capsys)
+  assert f"{option.partition('=')[0]} is given, and would change nothing: " in line
+  assert why in line
+
+
+@pytest.mark.parametrize(
+  ("options", "said"),
+  [
+    (("--clip=x", "--metrics=copies"), "--clip is given, and --metrics has no clip"),
+    (("--inception=x", "--metrics=copies"), "--metrics has no inception"),
+    (("--clip_sha256=ab",), "--clip_sha256 is given without --clip"),
+    (("--inception_sha256=ab",), "--inception_sha256 is given without --inception"),
+  ],
+)
+def test_networks_that_nothing_asks_are_refused(prior_run, options, said, capsys):
+  assert evaluate(f"--workdir={prior_run}", *options) == 2
+  assert said in one_error_line(capsys)
+
+
 def test_of_training_captions_there_is_no_gap(prior_run, copy):
   workdir = copy(prior_run)
   assert evaluate(f"--workdir={workdir}", "--split=train", "--metrics=likelihood") == 0
