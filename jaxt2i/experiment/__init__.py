@@ -12,6 +12,7 @@ from jaxt2i.experiment.dual_encoder import DualEncoderExperiment
 from jaxt2i.experiment.parts import Running
 from jaxt2i.experiment.prior import PriorExperiment
 from jaxt2i.experiment.sections import check as check
+from jaxt2i.experiment.sections import of_task
 from jaxt2i.experiment.tokenizer import TokenizerExperiment
 from jaxt2i.state import TrainState
 from jaxt2i.step import StepFn, StepOptions, make_train_step
@@ -51,7 +52,7 @@ def make(config: Mapping[str, Any]) -> Experiment:
     "prior": PriorExperiment,
     "dual_encoder": DualEncoderExperiment,
   }
-  return experiments[config["task"]](config)
+  return of_task(config, experiments)(config)
 
 
 def make_step(

@@ -58,16 +58,21 @@ _TASKS: Mapping[str, Any] = {
 }
 
 
+def of_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> Any:
+  """What there is for a config's task; UsageError for a task that does not exist."""
+  task = config.get("task", "")
+  if task not in choices:
+    raise UsageError(f"config.task is {task!r}: must be one of {', '.join(map(repr, choices))}.")
+  return choices[task]
+
+
 def check(config: Mapping[str, Any]) -> None:
   """Refuses a config that lacks a part, has one too many, or one of the wrong type.
 
   Raises:
     UsageError: naming the part; or a task that does not exist.
   """
-  task = config.get("task", "")
-  if task not in _TASKS:
-    raise UsageError(f"config.task is {task!r}: must be one of {', '.join(map(repr, _TASKS))}.")
-  config_lib.build(_TASKS[task], config, "config")
+  config_lib.build(of_task(config, _TASKS), config, "config")
   for name, kind in (("name", str), ("image_size", int)):
     value = config["data"].get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
