@@ -8,6 +8,7 @@ from benchmarks.timing import Case, Prepared, num_cores
 from jaxt2i.models.perceptual import SIDE
 
 IMAGES, IMAGE_SIZE = 256, 64
+PEER_CHUNK = 16  # images a call: faster than 8; we have a size of our own
 
 
 def cases() -> list[Case]:
@@ -37,7 +38,6 @@ def _peer() -> Prepared:
   import torch.nn.functional as F
 
   from benchmarks.torch_efficientnet import EfficientNetLite0
-  from jaxt2i.evaluators.extractor import CHUNK
 
   torch.set_num_threads(num_cores())
   model: Any = EfficientNetLite0().eval().to(memory_format=torch.channels_last)
@@ -46,9 +46,9 @@ def _peer() -> Prepared:
   @torch.inference_mode()
   def step() -> Any:
     found = []
-    for start in range(0, IMAGES, CHUNK):
-      x = torch.from_numpy(pixels[start : start + CHUNK]).permute(0, 3, 1, 2)
-      x = x.float() / 127.5 - 1
+    for start in range(0, IMAGES, PEER_CHUNK):
+      x = torch.from_numpy(pixels[start : start + PEER_CHUNK]).permute(0, 3, 1, 2)
+      x = x.contiguous().float() / 127.5 - 1  # planes, which are enlarged twice as fast
       x = F.interpolate(x, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
       found.append(model(x.contiguous(memory_format=torch.channels_last)))
     return torch.cat(found)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Float
 
-from jaxt2i.models.dense import Dense
+from jaxt2i.models.dense import Dense, rows_dot
 from jaxt2i.types import Array
 
 # Of each stage: blocks, channels, kernel, stride of the first block, expansion.
@@ -44,7 +44,7 @@ class EfficientNetLite0(nn.Module):
   def __call__(self, x: Float[Array, "B H W 3"]) -> ImageFeatures:
     """Features after each stage, and pooled ones. What a caller leaves unused costs nothing."""
     x = (127.5 * x + 0.5) / 128  # (pixel − 127) / 128, as in training
-    x = relu6(nn.Conv(STEM, (3, 3), strides=2, padding="SAME", name="stem")(x))
+    x = relu6(Stem(name="stem")(x))
     stages = []
     for i, (blocks, channels, kernel, stride, expansion) in enumerate(STAGES):
       for j in range(blocks):
@@ -55,6 +55,18 @@ class EfficientNetLite0(nn.Module):
       stages.append(x)
     x = relu6(Dense(HEAD, name="head")(x))
     return ImageFeatures(stages=tuple(stages), pooled=jnp.mean(x, axis=(1, 2)))
+
+
+class Stem(nn.Module):
+  """Convolution of 3×3 pixels with stride 2, padded as SAME, with the parameters of nn.Conv."""
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w D"]:
+    """As one product of matrices; XLA's convolution takes a CPU four times as long."""
+    kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, 3, STEM))
+    bias = self.param("bias", nn.initializers.zeros, (STEM,))
+    rows = kernel.reshape(-1, STEM)
+    return rows_dot(windows(x), rows, (((x.ndim - 1,), (0,)), ((), ()))) + bias[None, None, None]
 
 
 class InvertedResidual(nn.Module):
@@ -89,6 +101,19 @@ class InvertedResidual(nn.Module):
 def relu6(x: Float[Array, "..."]) -> Float[Array, "..."]:
   """min(max(x, 0), 6)."""
   return jnp.clip(x, 0, 6)
+
+
+def windows(x: Float[Array, "B H W C"]) -> Float[Array, "B h w 9*C"]:
+  """Squares of 3×3 pixels, row by row, around every second position, padded as SAME."""
+  # Columns in pairs: slices of every second column would copy 3 numbers at a time.
+  b, *sides, c = x.shape
+  rows, columns = (-(-side // 2) for side in sides)
+  top, left = (_same(side, 3, 2)[0] for side in sides)
+  below, right = 2 * rows + 1 - sides[0] - top, 2 * columns + 2 - sides[1] - left
+  padded = jnp.pad(x, ((0, 0), (top, below), (left, right), (0, 0)))
+  pairs = padded.reshape(b, 2 * rows + 1, columns + 1, 2 * c)
+  triples = jnp.concatenate([pairs[:, :, :-1], pairs[:, :, 1:, :c]], axis=-1)
+  return jnp.concatenate([triples[:, i : i + 2 * rows - 1 : 2] for i in range(3)], axis=-1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

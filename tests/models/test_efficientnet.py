@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxt2i import pretrained
-from jaxt2i.models.efficientnet import HEAD, STAGES, EfficientNetLite0, depthwise
+from jaxt2i.models.efficientnet import HEAD, STAGES, STEM, EfficientNetLite0, Stem, depthwise
 from tests.arrays import normal
 from tests.features import features, waves
 
@@ -50,6 +51,24 @@ def test_depthwise_and_its_gradients_equal_those_of_xla(shape, kernel, stride):
 
   for expected, found in zip(*both(x, w), strict=True):
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (7, 9), (8, 9), (1, 2)])
+def test_stem_and_its_gradients_equal_a_convolution(shape):
+  convolution = nn.Conv(STEM, (3, 3), strides=2, padding="SAME")
+  params = {"kernel": normal(0, 3, 3, 3, STEM), "bias": normal(1, STEM)}
+  x = normal(2, 2, *shape, 3)
+
+  @jax.jit
+  def both(params, x):
+    ways = [module.apply for module in (convolution, Stem())]
+    sums = [lambda p, x, way=way: jnp.sum(jnp.sin(way({"params": p}, x))) for way in ways]
+    gradients = [jax.grad(loss, (0, 1))(params, x) for loss in sums]
+    values = [way({"params": params}, x) for way in ways]
+    return [(y, *jax.tree.leaves(g)) for y, g in zip(values, gradients, strict=True)]
+
+  for expected, found in zip(*both(params, x), strict=True):
+    np.testing.assert_allclose(found, expected, atol=5e-5)
 
 
 def test_equals_the_numbers_of_pytorch():
