@@ -37,6 +37,8 @@ def start() -> None:
     if value is not None and not value.isdecimal():
       raise UsageError(f"{name} is {value!r}: must be a number.")
     given[option] = None if value is None else int(value)
+  if "JAX_COORDINATOR_ADDRESS" in os.environ and None not in given.values():
+    given["cluster_detection_method"] = "deactivate"  # what is said counts, wherever this runs
   try:
     jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)
   except (ValueError, RuntimeError) as error:

@@ -38,11 +38,11 @@ def batch_of(number):
   return {"image": image, "weight": np.asarray(WEIGHT)}
 
 
-@functools.cache
 def numbers_of(line) -> dict[str, float]:
   return metrics.compute({name: metric for name, metric in line.items() if name != NORMS})
 
 
+@functools.cache
 def task(start_step=2, discriminator_warmup=1):
   return task_of(
     start_step=start_step, discriminator_warmup=discriminator_warmup, optimizer=optax.adam(1e-2)
