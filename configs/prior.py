@@ -69,6 +69,7 @@ def get_config(arg: str = "") -> ConfigDict:
     conditioning="cross",  # or prefix
     qk_norm=False,
     gated_mlp=False,
+    remat=False,  # True: a training step needs less memory, and takes longer
   )
   if chosen["kind"] == "autoregressive":
     # Random orders first, raster order in the end: with --config.loss.random_order_steps=1000.

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 CONFIG_FILE = "config.json"
 # May change from start to start: nothing depends on them. Moved data has the same fingerprint.
-_FREE = {"num_workers", "data.path"}
+_FREE = {"num_workers", "data.path", "model.remat"}
 # And these: training knows nothing of goals, and gives the same on other devices but for rounding.
 _FREE_SECTIONS = ("latent_goals.", "mesh.")
 

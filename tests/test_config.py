@@ -183,6 +183,11 @@ def test_the_number_of_workers_may_change(tmp_path):
   config.check(tmp_path, RUN | {"num_workers": 2})
 
 
+def test_remat_may_change_and_an_older_run_lacks_it(tmp_path):
+  config.save(tmp_path, RUN | {"model": {"width": 8}})
+  config.check(tmp_path, RUN | {"model": {"width": 8, "remat": True}})
+
+
 def test_force_logs_every_difference_and_goes_on(tmp_path, caplog):
   config.save(tmp_path, RUN)
   with caplog.at_level(logging.WARNING):

@@ -16,6 +16,7 @@ from jaxt2i.models.blocks import (
   space_to_depth,
 )
 from jaxt2i.models.dense import Dense
+from jaxt2i.models.precision import Conv, LayerNorm, RMSNorm
 from jaxt2i.types import Array
 
 
@@ -42,13 +43,13 @@ class ConvEncoder(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w D"]:
     """Image to features of the last level."""
-    x = nn.Conv(self.channels[0], (3, 3), name="stem")(space_to_depth(x, self.stem))
+    x = Conv(self.channels[0], (3, 3), name="stem")(space_to_depth(x, self.stem))
     for level, channels in enumerate(self.channels):
       if level:
         x = Dense(channels, name=f"down{level}")(space_to_depth(x, 2))
       for i in range(self.blocks):
         x = ResBlock(name=f"level{level}_block{i}")(x)
-    return nn.LayerNorm(name="norm")(x)
+    return LayerNorm(name="norm")(x)
 
 
 class ConvDecoder(nn.Module):
@@ -61,15 +62,15 @@ class ConvDecoder(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B H W 3"]:
     """Codes to an image."""
-    x = nn.Conv(self.channels[-1], (3, 3), name="in")(x)
+    x = Conv(self.channels[-1], (3, 3), name="in")(x)
     for level in reversed(range(len(self.channels))):
       for i in range(self.blocks):
         x = ResBlock(name=f"level{level}_block{i}")(x)
       if level:
         x = depth_to_space(Dense(4 * self.channels[level - 1], name=f"up{level}")(x), 2)
     # 3×3, not 1×1: squares of `stem` pixels that know nothing of each other show as a grid.
-    x = nn.silu(nn.LayerNorm(name="norm")(x))
-    return depth_to_space(nn.Conv(3 * self.stem**2, (3, 3), name="stem")(x), self.stem)
+    x = nn.silu(LayerNorm(name="norm")(x))
+    return depth_to_space(Conv(3 * self.stem**2, (3, 3), name="stem")(x), self.stem)
 
 
 class VQGANEncoder(nn.Module):
@@ -96,13 +97,13 @@ class VQGANEncoder(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w D"]:
     """Image to features of the last level."""
-    x = nn.Conv(self.channels[0], (3, 3), name="stem")(x)
+    x = Conv(self.channels[0], (3, 3), name="stem")(x)
     for level, channels in enumerate(self.channels):
       if level:
-        x = nn.Conv(channels, (3, 3), strides=2, name=f"down{level}")(x)
+        x = Conv(channels, (3, 3), strides=2, name=f"down{level}")(x)
       for i in range(self.blocks):
         x = ThriftyResBlock(name=f"level{level}_block{i}")(x)
-    return nn.LayerNorm(name="norm")(x)
+    return LayerNorm(name="norm")(x)
 
 
 class VQGANDecoder(nn.Module):
@@ -114,13 +115,13 @@ class VQGANDecoder(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B H W 3"]:
     """Codes to an image."""
-    x = nn.Conv(self.channels[-1], (3, 3), name="in")(x)
+    x = Conv(self.channels[-1], (3, 3), name="in")(x)
     for level in reversed(range(len(self.channels))):
       for i in range(self.blocks):
         x = ThriftyResBlock(name=f"level{level}_block{i}")(x)
       if level:
-        x = nn.Conv(self.channels[level - 1], (3, 3), name=f"up{level}")(enlarge(x, 2))
-    return nn.Conv(3, (3, 3), name="stem")(nn.silu(nn.LayerNorm(name="norm")(x)))
+        x = Conv(self.channels[level - 1], (3, 3), name=f"up{level}")(enlarge(x, 2))
+    return Conv(3, (3, 3), name="stem")(nn.silu(LayerNorm(name="norm")(x)))
 
 
 class ViTEncoder(nn.Module):
@@ -172,4 +173,4 @@ def _transform(module: ViTEncoder | ViTDecoder, x: Float[Array, "B h w D"]) -> A
   everywhere = jnp.ones((1, 1, h * w), bool)
   for i in range(module.layers):
     x = EncoderBlock(module.heads, parent=module, name=f"block{i}")(x, everywhere)
-  return nn.RMSNorm(parent=module, name="norm")(x).reshape(-1, h, w, d)
+  return RMSNorm(parent=module, name="norm")(x).reshape(-1, h, w, d)

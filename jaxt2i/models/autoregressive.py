@@ -6,12 +6,12 @@ As in DALL·E (arXiv 2102.12092), with the caption through an encoder of its own
 import math
 from functools import reduce
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxt2i.models.blocks import MLP, like_embeddings
 from jaxt2i.models.dense import Dense
+from jaxt2i.models.precision import RMSNorm
 from jaxt2i.models.prior import Cache, Prior
 from jaxt2i.types import Array, Text
 
@@ -40,7 +40,7 @@ class AutoregressivePrior(Prior):
       self.from_rows = self.param("from_rows", normal, (h, 1, self.width))
       self.from_columns = self.param("from_columns", normal, (1, w, self.width))
     further = range(self.depth - 1)
-    self.depth_norms = [nn.RMSNorm() for _ in further]
+    self.depth_norms = [RMSNorm() for _ in further]
     self.depth_mlps = [MLP() for _ in further]
     self.depth_heads = [Dense(self.codebook_size, use_bias=False) for _ in further]
 
@@ -61,7 +61,7 @@ class AutoregressivePrior(Prior):
     train: bool,
     order: Int[Array, "B P"] | None = None,
   ) -> Float[Array, "B N K"]:
-    """Logits of every token, each seeing only the tokens before it (needs rng "dropout").
+    """Float32 logits of every token, each seeing only the tokens before it (needs rng "dropout").
 
     Args:
       tokens: in raster order; some of them may be `blank`.
@@ -92,8 +92,8 @@ class AutoregressivePrior(Prior):
     count = math.prod(self.places)
     shape = (self.layers, text.shape[0], count, self.heads, self.width // self.heads)
     return Cache(
-      keys=jnp.zeros(shape),
-      values=jnp.zeros(shape),
+      keys=jnp.zeros(shape, text_keys.dtype),
+      values=jnp.zeros(shape, text_keys.dtype),
       text_keys=text_keys,
       text_values=text_values,
       text_mask=context.mask,
@@ -114,14 +114,14 @@ class AutoregressivePrior(Prior):
   def code(
     self, features: Float[Array, "*B D"], tokens: Int[Array, "*B depth"], level: int
   ) -> Float[Array, "*B K"]:
-    """Logits of the token number `level` of a position, given those before it there."""
+    """Float32 logits of token number `level` of a position, given those before it there."""
     if level == 0:
-      return self.head(features)
+      return self.head(features).astype(jnp.float32)
     x = features
     for i in range(level):
       x = x + self._embedded_level(tokens[..., i], i)
       x = x + self.depth_mlps[i](self.depth_norms[i](x))
-    return self.depth_heads[level - 1](x)
+    return self.depth_heads[level - 1](x).astype(jnp.float32)
 
   def _embedded(self, tokens: Int[Array, "B P depth"]) -> Float[Array, "B P D"]:
     return reduce(jnp.add, (self._embedded_level(tokens[..., i], i) for i in range(self.depth)))

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from jaxt2i.models.attention import attend
 from jaxt2i.models.dense import Dense
+from jaxt2i.models.precision import Conv, LayerNorm, RMSNorm
 from jaxt2i.types import Array
 
 
@@ -43,10 +44,10 @@ class ResBlock(nn.Module):
   def __call__(self, x: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
     """Adds a correction to x."""
     channels = x.shape[-1]
-    y = nn.silu(nn.LayerNorm(use_bias=False, name="norm1")(x))
-    y = checkpoint_name(nn.Conv(channels, (3, 3), name="conv1")(y), "convolution")
-    y = nn.silu(nn.LayerNorm(use_bias=False, name="norm2")(y))
-    y = nn.Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, name="conv2")(y)
+    y = nn.silu(LayerNorm(use_bias=False, name="norm1")(x))
+    y = checkpoint_name(Conv(channels, (3, 3), name="conv1")(y), "convolution")
+    y = nn.silu(LayerNorm(use_bias=False, name="norm2")(y))
+    y = Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, name="conv2")(y)
     return x + y
 
 
@@ -130,8 +131,8 @@ class EncoderBlock(nn.Module):
   ) -> Float[Array, "B N D"]:
     """Self-attention, then the MLP."""
     width = x.shape[-1]
-    y = nn.RMSNorm(name="norm1")(x)
+    y = RMSNorm(name="norm1")(x)
     qkv = Dense(3 * width, use_bias=False, name="qkv")(y)
     q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
     x = x + Dense(width, use_bias=False, name="out")(attend(q, k, v, mask))
-    return x + MLP(name="mlp")(nn.RMSNorm(name="norm2")(x))
+    return x + MLP(name="mlp")(RMSNorm(name="norm2")(x))

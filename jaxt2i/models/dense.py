@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 from jax import lax
 
+from jaxt2i.models.precision import as_kernel
 from jaxt2i.types import Array
 
 
@@ -25,4 +26,4 @@ def rows_dot(x: Array, kernel: Array, dimension_numbers: Any, **options: Any) ->
   return out.reshape(*x.shape[:-1], kernel.shape[1])
 
 
-Dense = functools.partial(nn.Dense, dot_general=rows_dot)
+Dense = functools.partial(nn.Dense, dot_general=rows_dot, promote_dtype=as_kernel)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxt2i.models.precision import Conv, LayerNorm
 from jaxt2i.types import Array
 
 
@@ -34,15 +35,15 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w"]:
-    """Logits of patches of images around [-1, 1]: positive for real, negative for fake."""
+    """Float32 logits of patches of images around [-1, 1]: positive for real, negative for fake."""
     for i in range(self.layers + 1):
       stride = 2 if i < self.layers else 1
       channels = self.width * 2 ** min(i, 3)
-      x = nn.Conv(channels, (4, 4), stride, padding=1, name=f"conv{i}")(x)
+      x = Conv(channels, (4, 4), stride, padding=1, name=f"conv{i}")(x)
       if i:  # as in the paper: the first layer sees pixels as they are
-        x = nn.LayerNorm(name=f"norm{i}")(x)
+        x = LayerNorm(name=f"norm{i}")(x)
       x = nn.leaky_relu(x, 0.2)
-    return nn.Conv(1, (4, 4), padding=1, name="logit")(x)[..., 0]
+    return Conv(1, (4, 4), padding=1, name="logit")(x)[..., 0].astype(jnp.float32)
 
 
 def hinge_loss(real: Float[Array, "B h w"], fake: Float[Array, "B h w"]) -> Float[Array, "B"]:

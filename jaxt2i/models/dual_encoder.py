@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Float, UInt8
 
+from jaxt2i.models.dense import Dense
 from jaxt2i.models.efficientnet import EfficientNetLite0
 from jaxt2i.models.perceptual import look
 from jaxt2i.models.vqvae import to_float
@@ -26,9 +27,9 @@ _STAGES = (2, 4, 6)  # of EfficientNet, the last of strides 8, 16 and 32
 class Points(struct.PyTreeNode):
   """A batch on the sphere."""
 
-  images: Any  # [B, D], length 1
-  texts: Any  # [B, D], length 1
-  scale: Any  # [] of their products, to logits
+  images: Any  # [B, D] float32, length 1
+  texts: Any  # [B, D] float32, length 1
+  scale: Any  # [] float32 of their products, to logits
 
 
 class DualEncoder(nn.Module):
@@ -46,14 +47,14 @@ class DualEncoder(nn.Module):
   dim: int
 
   def setup(self) -> None:
-    self.image_projection = nn.Dense(self.dim, use_bias=False)
-    self.text_projection = nn.Dense(self.dim, use_bias=False)
+    self.image_projection = Dense(self.dim, use_bias=False)
+    self.text_projection = Dense(self.dim, use_bias=False)
     start = nn.initializers.constant(jnp.log(START_SCALE))
     self.log_scale = self.param("log_scale", start, ())
 
   def __call__(self, image: UInt8[Array, "B H W 3"], text: Text) -> Points:
     """Both of a batch."""
-    scale = jnp.minimum(jnp.exp(self.log_scale), MAX_SCALE)
+    scale = jnp.minimum(jnp.exp(self.log_scale.astype(jnp.float32)), MAX_SCALE)
     return Points(images=self.images(image), texts=self.texts(text), scale=scale)
 
   def images(self, image: UInt8[Array, "B H W 3"]) -> Float[Array, "B D"]:
@@ -90,4 +91,5 @@ def _zeros(image: Float[Array, "B H W 3"]) -> Mapping[str, Any]:
 
 
 def _unit(x: Float[Array, "B D"]) -> Float[Array, "B D"]:
+  x = x.astype(jnp.float32)  # products of points become logits, times 100 at most
   return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)

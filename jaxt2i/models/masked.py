@@ -17,7 +17,7 @@ class MaskedPrior(Prior):
   def __call__(
     self, tokens: Int[Array, "B N"], text: Text, *, train: bool
   ) -> Float[Array, "B N K"]:
-    """Logits at every position; `blank` stands for a token to be guessed (needs rng "dropout")."""
+    """Float32 logits everywhere; `blank` stands for a token to be guessed (needs rng "dropout")."""
     return self.guess(tokens, self.read(text), train=train)
 
   def read(self, text: Text) -> Context:
@@ -29,4 +29,5 @@ class MaskedPrior(Prior):
   ) -> Float[Array, "B N K"]:
     """The same for captions that have been read."""
     everywhere = jnp.ones((1, 1, self.num_tokens), bool)
-    return self.head(self._features(self.embed(tokens), context, everywhere, train))
+    features = self._features(self.embed(tokens), context, everywhere, train)
+    return self.head(features).astype(jnp.float32)

@@ -18,6 +18,7 @@ from jaxt2i.models.blocks import (
   split_heads,
 )
 from jaxt2i.models.dense import Dense
+from jaxt2i.models.precision import RMSNorm
 from jaxt2i.models.text import Context
 from jaxt2i.types import Array
 
@@ -53,14 +54,14 @@ class DecoderBlock(nn.Module):
 
   def setup(self) -> None:
     dense = lambda features: Dense(features, use_bias=False)
-    self.norm1, self.norm3 = nn.RMSNorm(), nn.RMSNorm()
+    self.norm1, self.norm3 = RMSNorm(), RMSNorm()
     self.qkv, self.out = dense(3 * self.width), dense(self.width)
     if self.cross:
-      self.norm2 = nn.RMSNorm()
+      self.norm2 = RMSNorm()
       self.text_q, self.text_kv = dense(self.width), dense(2 * self.width)
       self.text_out = dense(self.width)
     if self.qk_norm:
-      self.q_norm, self.k_norm = nn.RMSNorm(), nn.RMSNorm()
+      self.q_norm, self.k_norm = RMSNorm(), RMSNorm()
     self.mlp = GatedMLP() if self.gated_mlp else MLP()
     self.drop = nn.Dropout(self.dropout)
 
@@ -135,7 +136,7 @@ class DecoderBlock(nn.Module):
     return self.text_out(attend(q, k, v, mask[:, None, :]))
 
 
-class Prior(nn.Module):
+class Prior(nn.Module, kw_only=True):
   """A prior without what makes it one: `AutoregressivePrior` and `MaskedPrior` are the kinds.
 
   Attributes:
@@ -152,6 +153,8 @@ class Prior(nn.Module):
     qk_norm: whether queries and keys of self-attention are normalised, head by head
       (arXiv 2302.05442, §2.1), so that no logit grows without bound.
     gated_mlp: whether the MLP of a block is a SwiGLU.
+    remat: whether training keeps of a block its input alone, and computes the rest once more for
+      the gradient: less memory, more time.
   """
 
   codebook_size: int
@@ -165,6 +168,7 @@ class Prior(nn.Module):
   conditioning: str
   qk_norm: bool
   gated_mlp: bool
+  remat: bool = False  # configs of runs from before it lack it
 
   def setup(self) -> None:
     h, w = self.places
@@ -175,16 +179,20 @@ class Prior(nn.Module):
       self.columns = self.param("columns", normal, (1, w, self.width))
     # One set of parameters stacked over layers [L, ...]: sampling loops over them without leaving
     # compiled code. Training unrolls the loop: a quarter faster on CPU, it need not copy
-    # activations into stacked buffers.
+    # activations into stacked buffers. With `remat` there is little to copy, and only a loop keeps
+    # XLA from computing blocks again before it needs them.
     stacked = {
       "variable_axes": {"params": 0},
       "split_rngs": {"params": True, "dropout": True},
       "length": self.layers,
     }
+    block, unroll = DecoderBlock, self.layers
+    if self.remat:  # the argument `train`, number 5 from `self` on, is a Python bool
+      block, unroll = nn.remat(DecoderBlock, static_argnums=(5,), prevent_cse=False), 1
     self.blocks = nn.scan(
-      DecoderBlock,
+      block,
       methods={
-        "__call__": stacked | {"in_axes": (nn.broadcast,) * 4, "unroll": self.layers},
+        "__call__": stacked | {"in_axes": (nn.broadcast,) * 4, "unroll": unroll},
         "step": stacked | {"in_axes": (0, nn.broadcast, nn.broadcast)},
         "text_keys_values": stacked | {"in_axes": (nn.broadcast,)},
       },
@@ -196,7 +204,7 @@ class Prior(nn.Module):
       self.qk_norm,
       self.gated_mlp,
     )
-    self.norm = nn.RMSNorm()
+    self.norm = RMSNorm()
     self.head = Dense(self.codebook_size, use_bias=False)
 
   @property

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from jaxt2i.errors import UsageError
 from jaxt2i.models.blocks import EncoderBlock, like_embeddings
 from jaxt2i.models.dense import Dense
+from jaxt2i.models.precision import RMSNorm
 from jaxt2i.types import Array
 
 PAD = 0  # token id of padding in captions
@@ -47,7 +48,7 @@ class TextEncoder(nn.Module):
     x, mask = _after_slot(self, x, text != PAD)
     for i in range(self.layers):
       x = EncoderBlock(self.heads, name=f"block{i}")(x, mask[:, None, :])
-    return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
+    return Context(features=RMSNorm(name="norm")(x), mask=mask)
 
 
 class RecurrentTextEncoder(nn.Module):
@@ -90,11 +91,12 @@ class RecurrentTextEncoder(nn.Module):
     lengths = jnp.sum(mask, axis=1, dtype=jnp.int32)
     for i in range(self.layers):
       forward, backward = (
-        nn.RNN(CELLS[self.cell](self.width // 2, name=f"block{i}_{direction}"))
+        # `param_dtype` is that of the state a cell starts from: it must be that of the next ones.
+        nn.RNN(CELLS[self.cell](self.width // 2, param_dtype=x.dtype, name=f"block{i}_{direction}"))
         for direction in ("forward", "backward")
       )
       x = nn.Bidirectional(forward, backward)(x, seq_lengths=lengths)
-    return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
+    return Context(features=RMSNorm(name="norm")(x), mask=mask)
 
 
 class FeatureEncoder(nn.Module):
@@ -120,7 +122,7 @@ class FeatureEncoder(nn.Module):
     x, mask = _after_slot(self, x, jnp.any(features != 0, axis=-1))
     for i in range(self.layers):
       x = EncoderBlock(self.heads, name=f"block{i}")(x, mask[:, None, :])
-    return Context(features=nn.RMSNorm(name="norm")(x), mask=mask)
+    return Context(features=RMSNorm(name="norm")(x), mask=mask)
 
 
 def _after_slot(

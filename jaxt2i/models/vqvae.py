@@ -15,7 +15,7 @@ from jaxt2i.types import Array
 class VQVAEOutput(struct.PyTreeNode):
   """A reconstruction and how it came about."""
 
-  image: Any  # [B, H, W, 3] reconstruction, around [-1, 1]
+  image: Any  # [B, H, W, 3] float32 reconstruction, around [-1, 1]
   quantized: Quantized
 
 
@@ -45,17 +45,22 @@ class VQVAE(nn.Module):
 
   def __call__(self, x: Float[Array, "B H W 3"], *, train: bool) -> VQVAEOutput:
     """Reconstructs images in [-1, 1]."""
-    quantized = self.quantizer(self.to_code(self.encoder(x)), train=train)
-    return VQVAEOutput(image=self.decoder(quantized.z_q), quantized=quantized)
+    quantized = self.quantizer(self._latents(x), train=train)
+    # Float32, whatever the networks compute in: what follows are losses.
+    image = self.decoder(quantized.z_q).astype(jnp.float32)
+    return VQVAEOutput(image=image, quantized=quantized)
 
   def encode(self, image: UInt8[Array, "B H W 3"]) -> Int[Array, "B h w"]:
     """Tokens of 8-bit images."""
-    z = self.to_code(self.encoder(to_float(image)))
-    return self.quantizer(z, train=False).tokens
+    return self.quantizer(self._latents(to_float(image)), train=False).tokens
 
   def decode(self, tokens: Int[Array, "B h w"]) -> UInt8[Array, "B H W 3"]:
     """8-bit images of tokens."""
-    return to_uint8(self.decoder(self.quantizer.lookup(tokens)))
+    return to_uint8(self.decoder(self.quantizer.lookup(tokens)).astype(jnp.float32))
+
+  def _latents(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w D"]:
+    """Float32: borders between codes, distances and averages are fine."""
+    return self.to_code(self.encoder(x)).astype(jnp.float32)
 
 
 def to_float(image: UInt8[Array, "..."]) -> Float[Array, "..."]:

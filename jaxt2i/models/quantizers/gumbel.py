@@ -53,7 +53,8 @@ class GumbelQuantizer(Quantizer):
 
   def setup(self) -> None:
     shape = (self.codebook_size, self.code_dim)
-    self.codes = self.param("codes", nn.initializers.normal(1.0), shape, jnp.float32)
+    codes = self.param("codes", nn.initializers.normal(1.0), shape, jnp.float32)
+    self.codes = codes.astype(jnp.float32)  # where training casts parameters, too
     self.steps = self.variable("codebook", "steps", jnp.zeros, (), jnp.int32)
 
   def __call__(self, z: Float[Array, "B h w K"], *, train: bool) -> Quantized:

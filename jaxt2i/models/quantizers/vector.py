@@ -181,7 +181,8 @@ class VectorQuantizer(LookupQuantizer):
     super().setup()
     shape = (self.codebook_size, self.code_dim)
     # Zeros: the first batch sets every code.
-    self.learnt = self.param("codes", nn.initializers.zeros, shape, jnp.float32)
+    learnt = self.param("codes", nn.initializers.zeros, shape, jnp.float32)
+    self.learnt = learnt.astype(jnp.float32)  # where training casts parameters, too
     self.offset = self.variable("codebook", "offset", jnp.zeros, shape, jnp.float32)
 
   def codes(self) -> Float[Array, "K D"]:
