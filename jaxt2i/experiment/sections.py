@@ -63,9 +63,11 @@ def check(config: Mapping[str, Any]) -> None:
     UsageError: naming the part; or a task that does not exist.
   """
   task = config.get("task", "")
-  if task not in _TASKS:
+  if not isinstance(task, str) or task not in _TASKS:
     raise UsageError(f"config.task is {task!r}: must be one of {', '.join(map(repr, _TASKS))}.")
   config_lib.build(_TASKS[task], config, "config")
+  if config["batch_size"] < 1:
+    raise UsageError(f"config.batch_size is {config['batch_size']}: must be 1 or more.")
   for name, kind in (("name", str), ("image_size", int)):
     value = config["data"].get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
