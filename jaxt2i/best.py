@@ -81,8 +81,22 @@ class Best:
 def _logged(path: Path, metric: str, start_step: int) -> list[float]:
   if not start_step:
     return []
-  lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-  return [float(line[metric]) for line in lines if metric in line and line["step"] <= start_step]
+  try:
+    text = path.read_text(encoding="utf-8", errors="replace")
+  except OSError as error:
+    raise UserError(
+      f"{path} cannot be read ({error.strerror}), expected what config.loop.patience counts; "
+      "restore it from a copy, or start in another workdir"
+    ) from error
+  values = []
+  for written in text.splitlines():
+    try:
+      line = json.loads(written)
+      if metric in line and line["step"] <= start_step:
+        values.append(float(line[metric]))
+    except (ValueError, TypeError, KeyError):
+      continue  # torn by a kill
+  return values
 
 
 def steps(workdir: Path) -> list[int]:

@@ -8,6 +8,8 @@ compared before anything is read, and reading some of a state without its struct
 import concurrent.futures
 import contextlib
 import logging
+import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,7 +138,7 @@ class Checkpoints:
     """
     with contextlib.ExitStack() as stack:
       stack.callback(self._lock.release)
-      stack.callback(self._manager.close)
+      stack.callback(self._close_manager)
       stack.callback(self._worker.shutdown)
       self._wait()
 
@@ -155,6 +157,11 @@ class Checkpoints:
       if error is None:
         raise
       logger.error("%s", failure)  # The error on its way out is the one to show.
+
+  def _close_manager(self) -> None:
+    # It raises once more what a failed save ended in, which `_wait` has reported.
+    with contextlib.suppress(Exception):
+      self._manager.close()
 
   def _seal(self, step: int) -> None:
     """Runs in the background: the step's manifest, as soon as the step is complete."""
@@ -178,7 +185,7 @@ class Checkpoints:
     what = "the last checkpoint" if step is None else f"the checkpoint of step {step}"
     kept = "no earlier one exists" if latest is None else f"step {latest} is kept"
     return UserError(
-      f"{what} could not be written to {self._root} ({stored.one_line(error)}), {kept}; "
+      f"{what} could not be written to {self._root} ({_cause(error)}), {kept}; "
       "free some space or mend the folder, then start the same command again"
     )
 
@@ -226,6 +233,12 @@ def _make_manager(root: Path, keep: int) -> ocp.CheckpointManager:
     create=False,
   )
   return ocp.CheckpointManager(root.absolute(), options=options)
+
+
+def _cause(error: Exception) -> str:
+  """What the system said, if that is known: TensorStore's messages have it between much else."""
+  code = re.search(r"\[os_error_code='(\d+)'\]", str(error))
+  return os.strerror(int(code[1])) if code else stored.one_line(error)
 
 
 def _unwritable(workdir: Path, error: OSError) -> UserError:

@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 from jaxt2i.errors import UserError
 
@@ -16,6 +17,18 @@ _logger = logging.getLogger(__name__)
 
 # Libraries that narrate at INFO what they do; their warnings and errors stay.
 _CHATTY = ("absl", "clu", "etils", "grain", "jax", "orbax", "tensorflow_datasets")
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+  """False for tracebacks of Orbax's threads and tasks: `checkpoints` says in a line what failed."""
+  of_orbax = "orbax" in record.pathname or record.name == "asyncio"  # which Orbax alone uses here
+  return not (record.exc_info and of_orbax)
+
+
+def _report_unraisable(unraisable: Any) -> None:
+  """As Python does; nothing of writes that end after Orbax has given up a save, dozens at times."""
+  if str(unraisable.exc_value) != "Event loop is closed":
+    sys.__unraisablehook__(unraisable)
 
 
 def cache_dir() -> Path:
@@ -72,6 +85,10 @@ def _configure_logging() -> None:
   ours.propagate = False  # absl installs a root handler, which would print it again
   for name in _CHATTY:
     logging.getLogger(name).setLevel(logging.WARNING)
+  if sys.unraisablehook is sys.__unraisablehook__:  # and not a debugger's or a test's
+    sys.unraisablehook = _report_unraisable
+  for name in ("absl", "asyncio"):  # where those log
+    logging.getLogger(name).addFilter(_is_for_people)
 
 
 def compilation_cache() -> str:

@@ -271,7 +271,7 @@ def _part(section: Mapping[str, Any], key: str, where: str, kind: type = Mapping
 
 def _named(table: Mapping[str, Any], section: Mapping[str, Any], where: str) -> Any:
   name = section.get("name", "")
-  if name not in table:
+  if not isinstance(name, str) or name not in table:
     raise UsageError(f"{where}.name is {name!r}: must be one of {', '.join(map(repr, table))}.")
   return table[name]
 

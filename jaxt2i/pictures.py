@@ -57,18 +57,24 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> None:
-  """Writes a PNG with text chunks, e.g. prompt, seed, attribution; UserError if it cannot."""
+  """Writes a PNG with text chunks, e.g. prompt, seed, attribution."""
   info = PngInfo()
   for key, value in metadata.items():
     if value:
       info.add_itxt(key, value.encode("utf-8", "replace").decode())
+  path.parent.mkdir(parents=True, exist_ok=True)
+  image.save(path, pnginfo=info)
+
+
+def save_step(image: Image.Image, directory: Path, step: int, metadata: Mapping[str, str]) -> None:
+  """Writes what a training shows at a step, `<directory>/<step>.png`; UserError if it cannot."""
+  path = directory / f"{step:07d}.png"
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, pnginfo=info)
+    save_png(image, path, metadata)
   except OSError as error:
     raise UserError(
       f"{path} cannot be written ({error.strerror or error}), expected a folder of yours with "
-      "space; mend that and start again"
+      "space; mend that, then start the same command again"
     ) from error
 
 

@@ -32,6 +32,7 @@ from tests.runs import (  # noqa: F401
   main_command,
   prior_pipeline,
   prior_run,
+  refused,
   tokenizer_pipeline,
   tokenizer_run,
 )

@@ -118,6 +118,24 @@ def main_command(monkeypatch: pytest.MonkeyPatch, repository: Path):
   return run
 
 
+@pytest.fixture
+def refused(main_command, capsys, tmp_path):
+  """Runs the command; checks the exit code and that the complaint is one line, and returns it."""
+
+  def run(*arguments: str, code: int, workdir=tmp_path / "run") -> str:
+    flags = [] if any(a.startswith("--workdir") for a in arguments) else [f"--workdir={workdir}"]
+    assert main_command(*arguments, *flags) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if not line.startswith("preparing data")]
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("jaxt2i: error: ")
+    assert "\\n" not in lines[0]  # nor a line break in disguise
+    return lines[0]
+
+  return run
+
+
 def metrics_of(workdir: Path) -> list[dict[str, Any]]:
   """The lines of a run's metrics.jsonl."""
   return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

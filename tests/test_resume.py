@@ -14,9 +14,9 @@ import pytest
 from jaxt2i.checkpoints import read_arrays
 from jaxt2i.errors import UserError
 from jaxt2i.stored import complete_steps
+from tests.faults import KEYS, assert_same_run
 from tests.runs import metrics_of, train
 
-KEYS = ("step", "params", "ema_params", "collections", "opt_state")
 LOOP = {
   "loop.num_steps": 40,
   "loop.log_every": 1,
@@ -53,27 +53,6 @@ def kill_on_the_way(process: subprocess.Popen, workdir: Path) -> None:
   os.kill(process.pid, signal.SIGKILL)
   process.communicate()
   assert process.returncode == -signal.SIGKILL, "it finished first: make the run longer"
-
-
-def assert_same_run(workdir: Path, reference: Path) -> None:
-  """Same last state, bit for bit, and the same metrics with each step once."""
-  step, arrays = read_arrays(workdir, KEYS)
-  reference_step, expected = read_arrays(reference, KEYS)
-  assert step == reference_step == LOOP["loop.num_steps"]
-  assert jax.tree.structure(arrays) == jax.tree.structure(expected)
-  different = [
-    jax.tree_util.keystr(path)
-    for (path, a), b in zip(
-      jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(expected), strict=True
-    )
-    if a.dtype != b.dtype or a.tobytes() != b.tobytes()
-  ]
-  assert not different
-  lines = metrics_of(workdir)
-  steps = [line["step"] for line in lines]
-  assert steps == sorted(set(steps))
-  assert steps[-1] == step
-  assert lines == metrics_of(reference)
 
 
 def test_tokenizer_resumes_bit_for_bit(tmp_path, repository):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from jaxt2i.stopping import EvaluationStoppedError, Stop, StoppedError
+from tests.faults import assert_same_run
 from tests.runs import train
-from tests.test_resume import LOOP, assert_same_run, start
+from tests.test_resume import LOOP, start
 
 TOKENIZER = "vqvae:ema,shapes,tiny"
 WINDOWS = {**LOOP, "loop.log_every": 10, "loop.checkpoint_every": 20}  # a stop falls within

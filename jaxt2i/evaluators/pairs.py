@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from jaxt2i.models.vqvae import VQVAE
-from jaxt2i.pictures import save_png
+from jaxt2i.pictures import save_step
 from jaxt2i.types import Variables
 
 
@@ -29,9 +29,7 @@ class Pairs:
     again = np.asarray(run(variables, jnp.asarray(self.images)))
     rows = [np.concatenate(list(images), axis=1) for images in (self.images, again)]
     sheet = np.concatenate(rows)
-    save_png(
-      Image.fromarray(sheet), self.directory / f"{step:07d}.png", {"source": self.attribution}
-    )
+    save_step(Image.fromarray(sheet), self.directory, step, {"source": self.attribution})
     return {"reconstructions": sheet[None]}
 
   def _reconstruct(self, variables: Variables, images: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxt2i.pictures import labelled_grid, save_png
+from jaxt2i.pictures import labelled_grid, save_step
 from jaxt2i.pipeline import Pipeline
 
 PER_PROMPT = 2
@@ -24,5 +24,5 @@ class Samples:
     drawings = pipeline(self.prompts, n=PER_PROMPT, seed=0, temperature=0.8)
     grid = labelled_grid(drawings.images, self.prompts)
     metadata = {"prompts": " | ".join(self.prompts), "seed": "0", "source": pipeline.attribution}
-    save_png(grid, self.directory / f"{step:07d}.png", metadata)
+    save_step(grid, self.directory, step, metadata)
     return {"pictures": np.asarray(grid)[None]}

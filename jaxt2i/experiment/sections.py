@@ -61,7 +61,7 @@ _TASKS: Mapping[str, Any] = {
 def of_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> Any:
   """What there is for a config's task; UsageError for a task that does not exist."""
   task = config.get("task", "")
-  if task not in choices:
+  if not isinstance(task, str) or task not in choices:
     raise UsageError(f"config.task is {task!r}: must be one of {', '.join(map(repr, choices))}.")
   return choices[task]
 

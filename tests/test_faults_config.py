@@ -15,24 +15,6 @@ TINY = "--config=configs/vqvae.py:fsq,vit,shapes,tiny"
 PRIOR = "--config=configs/prior.py:shapes,tiny"
 
 
-@pytest.fixture
-def refused(main_command, capsys, tmp_path):
-  """Runs the command; checks the exit code and that the complaint is one line, and returns it."""
-
-  def run(*arguments: str, code: int, workdir=tmp_path / "run") -> str:
-    flags = [] if any(a.startswith("--workdir") for a in arguments) else [f"--workdir={workdir}"]
-    assert main_command(*arguments, *flags) == code
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if not line.startswith("preparing data")]
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("jaxt2i: error: ")
-    assert "\\n" not in lines[0]  # nor a line break in disguise
-    return lines[0]
-
-  return run
-
-
 def test_a_config_that_does_not_exist(refused):
   line = refused("--config=configs/nope.py:fsq", code=2)
   assert "configs/nope.py does not exist" in line
