@@ -18,7 +18,7 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
-from jaxt2i import manifest, stored
+from jaxt2i import manifest, multiprocess, stored
 from jaxt2i.errors import UserError
 from jaxt2i.lock import WorkdirLock
 
@@ -43,7 +43,8 @@ class Checkpoints:
     self._pending: concurrent.futures.Future[None] | None = None
     try:
       self._root.mkdir(parents=True, exist_ok=True)
-      self._lock.acquire()
+      if multiprocess.is_first():  # for all processes of the run
+        self._lock.acquire()
     except OSError as error:
       raise _unwritable(workdir, error) from error
     try:
@@ -166,7 +167,8 @@ class Checkpoints:
   def _seal(self, step: int) -> None:
     """Runs in the background: the step's manifest, as soon as the step is complete."""
     self._manager.wait_until_finished()
-    manifest.write(self._root / str(step))
+    if multiprocess.is_first():
+      manifest.write(self._root / str(step))
 
   def _wait(self) -> None:
     """Waits for the save in progress and for its manifest."""

@@ -149,7 +149,8 @@ def _train(training: Any, what: Any, saved: Any, workdir: Path, stop: Stop) -> N
   step = int(state.step)
   running = what.start(state, workdir)
   batches = joined(running.batches(step), mesh)
-  if multiprocess.is_first():
+  writes = multiprocess.is_first()
+  if writes:
     config_lib.save(workdir, what.config)  # not before: a start that failed leaves none behind
   # A step whose line was not written when the run was stopped is logged again.
   under_way = saved.under_way(step)
@@ -157,7 +158,7 @@ def _train(training: Any, what: Any, saved: Any, workdir: Path, stop: Stop) -> N
   best: Any = contextlib.nullcontext()
   if loop.patience:
     best = Best(workdir, metric=loop.watch, patience=loop.patience, start_step=logged)
-  writer = writers.make_writer(workdir, start_step=logged)
+  writer = writers.make_writer(workdir, start_step=logged) if writes else writers.QuietWriter()
   with contextlib.closing(writer), best as watching:
     around = Surroundings(
       evaluators=running.evaluators,
@@ -165,7 +166,7 @@ def _train(training: Any, what: Any, saved: Any, workdir: Path, stop: Stop) -> N
       checkpoints=saved,
       best=watching,
       stop=stop,
-      on_save=Sessions(workdir, step).saved,
+      on_save=Sessions(workdir, step).saved if writes else lambda step: None,
       on_bad_step=functools.partial(crash.dump, workdir, running.image_id),
     )
     train(step_fn, state, batches, options=loop, around=around, under_way=under_way)

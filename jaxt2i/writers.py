@@ -61,7 +61,7 @@ def make_writer(workdir: Path, *, start_step: int) -> metric_writers.MetricWrite
   )
 
 
-class _QuietWriter(metric_writers.MetricWriter):
+class QuietWriter(metric_writers.MetricWriter):
   """Writes nothing; its parameter names are CLU's, since it is called by keyword."""
 
   def write_summaries(
@@ -99,7 +99,7 @@ class _QuietWriter(metric_writers.MetricWriter):
     pass
 
 
-class _JsonlWriter(_QuietWriter):
+class _JsonlWriter(QuietWriter):
   """Scalars, one JSON object a line."""
 
   def __init__(self, workdir: Path, start_step: int):
@@ -133,7 +133,7 @@ class _JsonlWriter(_QuietWriter):
     )
 
 
-class _TensorBoardWriter(_QuietWriter):
+class _TensorBoardWriter(QuietWriter):
   """Scalars, images, texts, histograms and hyperparameters as TensorBoard event files.
 
   Written from the caller's thread: tensorboardX's own queue blocks for ever once its thread died
