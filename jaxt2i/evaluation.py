@@ -70,15 +70,17 @@ class _Evaluation:
   def __init__(self, workdir: Path, request: Request):
     self._workdir, self._request = workdir, request
     self._config = config = config_lib.load(workdir)
-    self.chosen = request.names(config["task"], workdir)
+    with config_lib.whole(workdir):
+      self.chosen = request.names(config["task"], workdir)
     request.refuse_judges(config["task"], workdir)
     # Whatever may be refused comes before anything is drawn.
     self._judge = trust.dual_encoder(request.judge, config, "judge")
     self._reranking = self._reranker()
     self._inception = request.inception and inception.inception(*request.inception)
     self._clip = request.clip and clip.clip(*request.clip)
-    self._train = trust.training_data(workdir, config)
-    self._source = data.load(request.split, **config["data"])
+    with config_lib.whole(workdir):
+      self._train = trust.training_data(workdir, config)
+      self._source = data.load(request.split, **config["data"])
     self.chosen = self._possible()
 
   def report(self) -> Report:

@@ -99,7 +99,7 @@ def ways(report: Report) -> list[str]:
 def other_ways(folder: Path, name: str, report: Report) -> int:
   """In how many other ways pictures were drawn for this report before: each is a choice."""
   try:
-    lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+    lines = (folder / HISTORY).read_text(encoding="utf-8", errors="replace").splitlines()
   except OSError:
     return 0
   past = set()

@@ -38,6 +38,14 @@ def find_damage(folder: Path) -> str | None:
   return None if lines else f"{NAME} is empty"
 
 
+def find_stranger(folder: Path) -> str | None:
+  """The first file in `folder` that its manifest does not name, if any."""
+  lines = (folder / NAME).read_text(errors="replace").splitlines()
+  known = {NAME, *(line.partition("  ")[2] for line in lines)}
+  found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+  return next((name for name in sorted(found) if name not in known), None)
+
+
 def _sha256(path: Path) -> str:
   with path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()

@@ -73,6 +73,9 @@ def _read_verified(path: Path, read: Callable[[Path], Any]) -> Any:
   except UserError:
     raise
   except Exception as error:
+    # Harmless mostly (.DS_Store), but Orbax looks for files by name.
+    if sealed and (stranger := manifest.find_stranger(path)):
+      raise _DamagedError(f"{stranger} does not belong there") from error
     if sealed:
       raise  # The files are what was written, so the fault lies elsewhere.
     raise _DamagedError(one_line(error)) from error
