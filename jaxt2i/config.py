@@ -22,6 +22,9 @@ _FREE = {"num_workers", "data.path", "model.remat"}
 # And these: training knows nothing of goals, and gives the same on other devices but for rounding.
 _FREE_SECTIONS = ("latent_goals.", "mesh.")
 
+# What a stored config's parts are, where it has them.
+_KINDS = {"task": str, "data": dict, "model": dict, "loss": dict}
+
 
 def build(cls: type[T], section: Mapping[str, Any], where: str, **extra: Any) -> T:
   """Makes a dataclass of a config section.
@@ -155,6 +158,9 @@ def load(workdir: Path) -> dict[str, Any]:
     raise UserError(f"{path} is damaged ({error}): restore it from a copy of the run.") from error
   if not isinstance(config, dict):
     raise UserError(f"{path} is damaged (not a JSON object): restore it from a copy of the run.")
+  for name, kind in _KINDS.items():
+    if not isinstance(config.get(name, kind()), kind):
+      raise UserError(f"{path} is damaged (at {name!r}): restore it from a copy of the run.")
   return config
 
 

@@ -57,7 +57,8 @@ class SentenceEncoder:
     for start in range(0, len(ids), CHUNK):
       some = ids[start : start + CHUNK]
       chunk = np.pad(some, ((0, CHUNK - len(some)), (0, 0)))  # with PAD
-      features[start : start + CHUNK] = _features(self._params, chunk)[: len(some)]
+      with jax.ensure_compile_time_eval():  # also where another function is being traced
+        features[start : start + CHUNK] = _features(self._params, chunk)[: len(some)]
     return features
 
   def notes(self, prompt: str) -> list[str]:

@@ -6,7 +6,6 @@ Every first request waits for the moment at which nothing is lost; a second Ctrl
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
@@ -111,7 +110,7 @@ class Stop:
       raise self.stopped(None)
     if self.agreement:
       os.kill(os.getpid(), signal.SIGTERM)
-    print("jaxt2i: stopping; saving first (Ctrl-C again quits at once)", file=sys.stderr)
+    _say("jaxt2i: stopping; saving first (Ctrl-C again quits at once)")
 
   def _watch(self, pipe: int) -> None:
     """Runs in a thread of its own: answers what the main thread cannot."""
@@ -131,5 +130,11 @@ class Stop:
 
 
 def _quit(message: str, code: int) -> None:
-  print(message, file=sys.stderr, flush=True)
+  _say(message)
   os._exit(code)
+
+
+def _say(message: str) -> None:
+  """To stderr past its buffer, which the code that a signal interrupts may be writing to."""
+  with contextlib.suppress(OSError):
+    os.write(2, f"{message}\n".encode())

@@ -48,6 +48,8 @@ LAYERS = (
   {"evaluators", "analysis", "editing", "matcher"},
   {
     "train",
+    "training",
+    "step",
     "adversarial",
     "tokenized",
     "experiment",

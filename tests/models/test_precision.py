@@ -162,7 +162,7 @@ def test_a_frozen_network_stays_float32_beside_a_learnt_one(frozen):
   params, _ = kinds.random_variables(task, batch)
   text = loss_and_gradient(task, batch, jnp.bfloat16).lower(params, collections).as_text()
   products = PRODUCT.findall(text)
-  # Its stem, whose input is an image of 128 pixels; and the learnt network all the same.
-  assert ("2x128x128x3xf32", "3x3x3x32xf32") in products
+  # Its stem, which is given windows of an image; and the learnt network all the same.
+  assert any("x27xf32" in a and b == "27x32xf32" for a, b in products)
   assert any("xbf16" in a and "xbf16" in b for a, b in products)
   assert not any(("bf16" in a) != ("bf16" in b) for a, b in products)
