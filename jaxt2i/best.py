@@ -72,6 +72,10 @@ class Best:
         self._value,
       )
 
+  def wait(self) -> None:
+    """Waits until the best state is whole on disk; UserError if it could not be saved."""
+    self._saved.wait()
+
   def _note(self, value: float) -> bool:
     better = value < self._value
     self._value, self._since = (value, 0) if better else (self._value, self._since + 1)

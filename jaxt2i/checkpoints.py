@@ -72,7 +72,7 @@ class Checkpoints:
     Raises:
       UserError: if this or the previous save failed, or `step` lies before a saved one.
     """
-    self._wait()
+    self.wait()
     latest = self.latest_step()
     if latest is not None and step <= latest:
       if step == latest:
@@ -112,7 +112,7 @@ class Checkpoints:
     Raises:
       UserError: if there is no such step, none is undamaged, or shapes, dtypes or structure differ.
     """
-    self._wait()
+    self.wait()
     steps = stored.complete_steps(self._root)
     if step is not None and step not in steps:
       raise UserError(
@@ -131,6 +131,18 @@ class Checkpoints:
         manifest.write(self._root / str(found))
     return state
 
+  def wait(self) -> None:
+    """Waits until the save in progress is whole; UserError if it failed."""
+    pending, self._pending = self._pending, None
+    if pending is None:
+      return
+    try:
+      pending.result()
+    except Exception as error:
+      with contextlib.suppress(Exception):
+        self._manager.wait_until_finished()  # Raises the same once more, once in each thread.
+      raise self._not_saved(None, error) from error
+
   def close(self) -> None:
     """Waits for the save in progress and gives up the workdir; call it, or the save may be lost.
 
@@ -141,7 +153,7 @@ class Checkpoints:
       stack.callback(self._lock.release)
       stack.callback(self._close_manager)
       stack.callback(self._worker.shutdown)
-      self._wait()
+      self.wait()
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -160,7 +172,7 @@ class Checkpoints:
       logger.error("%s", failure)  # The error on its way out is the one to show.
 
   def _close_manager(self) -> None:
-    # It raises once more what a failed save ended in, which `_wait` has reported.
+    # It raises once more what a failed save ended in, which `wait` has reported.
     with contextlib.suppress(Exception):
       self._manager.close()
 
@@ -169,18 +181,6 @@ class Checkpoints:
     self._manager.wait_until_finished()
     if multiprocess.is_first():
       manifest.write(self._root / str(step))
-
-  def _wait(self) -> None:
-    """Waits for the save in progress and for its manifest."""
-    pending, self._pending = self._pending, None
-    if pending is None:
-      return
-    try:
-      pending.result()
-    except Exception as error:
-      with contextlib.suppress(Exception):
-        self._manager.wait_until_finished()  # Raises the same once more, once in each thread.
-      raise self._not_saved(None, error) from error
 
   def _not_saved(self, step: int | None, error: Exception) -> UserError:
     latest = self.latest_step()

@@ -188,22 +188,25 @@ class _Loop:
       around.best.update(step, scalars, state)
       last = last or around.best.is_over
     if step % options.checkpoint_every == 0 or last:
-      around.writer.flush()  # first: a step that is saved is a step that is logged
-      around.checkpoints.save(step, state)
-      around.on_save(step)
+      self._save(state)
 
   def _save_under_way(self, state: TrainState, *, is_due: bool) -> NoReturn:
     """Saves the state and what has been logged of it, and ends the run.
 
     `is_due`: what comes after this step has not been done.
     """
-    around = self._around
     window = self._window.to_json()  # first: a state that came to no number is not saved
+    self._save(state, {"window": window, "is_due": is_due} if window or is_due else None)
+    raise self._around.stop.stopped(self._step)
+
+  def _save(self, state: TrainState, under_way: Mapping[str, Any] | None = None) -> None:
+    around = self._around
+    # First: of a step that is saved, the log and the best state are on disk.
     around.writer.flush()
-    under_way = {"window": window, "is_due": is_due} if window or is_due else None
+    if around.best:
+      around.best.wait()
     around.checkpoints.save(self._step, state, under_way)
     around.on_save(self._step)
-    raise around.stop.stopped(self._step)
 
 
 def _evaluate(

@@ -57,8 +57,8 @@ def digests(folder: Path) -> dict[str, str]:
   }
 
 
-def assert_same_run(workdir: Path, reference: Path) -> None:
-  """Same last state, bit for bit, and the same metrics with each step once."""
+def assert_same_state(workdir: Path, reference: Path) -> int:
+  """Same newest state, bit for bit; returns its step."""
   step, arrays = read_arrays(workdir, KEYS)
   reference_step, expected = read_arrays(reference, KEYS)
   assert step == reference_step
@@ -71,6 +71,12 @@ def assert_same_run(workdir: Path, reference: Path) -> None:
     if a.dtype != b.dtype or a.tobytes() != b.tobytes()
   ]
   assert not different
+  return step
+
+
+def assert_same_run(workdir: Path, reference: Path) -> None:
+  """Same last state, bit for bit, and the same metrics with each step once."""
+  step = assert_same_state(workdir, reference)
   lines = metrics_of(workdir)
   steps = [line["step"] for line in lines]
   assert steps == sorted(set(steps))

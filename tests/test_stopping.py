@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jaxt2i.best import FOLDER
 from jaxt2i.stopping import EvaluationStoppedError, Stop, StoppedError
-from tests.faults import assert_same_run
-from tests.runs import train
+from jaxt2i.stored import complete_steps, read_under_way
+from tests.faults import assert_same_run, assert_same_state, digests
+from tests.runs import PRIOR, train
 from tests.test_resume import LOOP, start
 
 TOKENIZER = "vqvae:ema,shapes,tiny"
@@ -57,6 +59,23 @@ def test_a_stop_within_a_window_is_saved_and_leaves_no_trace(tmp_path, repositor
   assert f"going on from step {steps[-1]} of" in again.communicate(timeout=240)[1]
   assert again.returncode == 0
   assert_same_run(workdir, whole)
+
+
+def test_a_stop_in_an_evaluation_leaves_it_to_the_next_start(tmp_path, repository, tokenizer_run):
+  every = {"loop.num_steps": 12, "loop.log_every": 4, "loop.checkpoint_every": 4}
+  watched = {"loop.eval_every": 1, "loop.watch": "val/nll", "loop.patience": 12}
+  changes = {**every, **watched, "tokenizer": str(tokenizer_run)}
+  whole = train(tmp_path / "whole", PRIOR, **changes)
+  workdir = tmp_path / "run"
+  process = start(repository, workdir, PRIOR, changes)
+  wait_for("compiled in", process)  # the first step is done, and is evaluated
+  stop(process, signal.SIGTERM)
+  assert complete_steps(workdir / "checkpoints") == [1]
+  assert read_under_way(workdir / "checkpoints" / "1")["is_due"]
+  train(workdir, PRIOR, **changes)
+  assert_same_run(workdir, whole)
+  assert_same_state(workdir / FOLDER, whole / FOLDER)
+  assert digests(workdir / "samples") == digests(whole / "samples")
 
 
 def test_a_stop_before_the_first_step_has_nothing_to_save(tmp_path, repository):

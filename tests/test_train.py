@@ -15,7 +15,8 @@ import pytest
 from jax.sharding import AxisType
 
 from configs import vqvae
-from jaxt2i import data, experiment, modules
+from jaxt2i import data, experiment, modules, stored
+from jaxt2i.best import Best
 from jaxt2i.checkpoints import Checkpoints, read_arrays
 from jaxt2i.errors import UserError
 from jaxt2i.metrics import Mean
@@ -270,6 +271,20 @@ def test_a_step_is_logged_before_it_is_saved():
   order = []
   run(writer=Lines(order), checkpoints=Notes(order))
   assert order == [("flush", None), ("save", 4), ("flush", None), ("save", 7)]
+
+
+def test_the_best_state_is_whole_before_a_step_is_saved_that_counts_on_it(tmp_path):
+  class Saved(Notes):
+    def save(self, step, state, under_way=None):
+      super().save(step, state, under_way)
+      assert stored.complete_steps(tmp_path / "best" / "checkpoints") == [step]
+
+  evaluators = {"val": lambda state: {"nll": -float(state.step)}}
+  chosen = options(eval_every=2, checkpoint_every=2, watch="val/nll", patience=2)
+  saved = Saved()
+  with Best(tmp_path, metric="val/nll", patience=2, start_step=0) as best:
+    run(checkpoints=saved, evaluators=evaluators, best=best, options=chosen)
+  assert saved.saved == [2, 4, 6, 7]
 
 
 def test_a_finished_state_is_left_alone():
