@@ -13,7 +13,7 @@ import sys, time
 for line in sys.argv[1:]:
   if line == "wait":
     time.sleep(0.5)
-  else:
+  elif not line.isdigit():
     print(line, file=sys.stderr, flush=True)
 sys.exit(int(line) if line.isdigit() else 0)
 """
