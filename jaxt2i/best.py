@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxt2i import stored
+from jaxt2i import multiprocess, stored
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UserError
 
@@ -35,9 +35,11 @@ class Best:
       self._note(value)
     # What a killed run found later is found again, at the same step; what a run found that was here
     # before, and of which nothing else is left, must not stand for this one.
-    for step in steps(workdir):
-      if step > start_step:
-        shutil.rmtree(workdir / FOLDER / "checkpoints" / str(step))
+    if multiprocess.is_first():
+      for step in steps(workdir):
+        if step > start_step:
+          shutil.rmtree(workdir / FOLDER / "checkpoints" / str(step))
+    multiprocess.wait_for_all("best")
     self._saved = Checkpoints(workdir / FOLDER, keep=1)
 
   def __enter__(self) -> "Best":

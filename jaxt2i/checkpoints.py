@@ -122,14 +122,21 @@ class Checkpoints:
     found, state = stored.read_newest(
       self._root, steps, lambda path: stored.read_state(path, target)
     )
-    for damaged in steps[: steps.index(found)]:
-      self._set_aside(damaged)
+    multiprocess.wait_for_all("restored")  # before what they looked at is moved
+    if multiprocess.is_first():
+      self._mend(steps[: steps.index(found)], found)
+    multiprocess.wait_for_all("mended")
+    self._manager.reload()
+    return state
+
+  def _mend(self, damaged: list[int], found: int) -> None:
+    for step in damaged:
+      self._set_aside(step)
     if not manifest.exists(self._root / str(found)):
       # The run was killed between this step's commit and its manifest. Not done for steps that
       # were not read: a kill while an old step is deleted leaves a part of it.
       with contextlib.suppress(OSError):  # On a full disk it is the next save that reports it.
         manifest.write(self._root / str(found))
-    return state
 
   def wait(self) -> None:
     """Waits until the save in progress is whole; UserError if it failed."""
@@ -199,7 +206,6 @@ class Checkpoints:
         break
     (self._root / str(step)).rename(aside)
     logger.warning("the damaged checkpoint of step %d is now %s", step, aside)
-    self._manager.reload()
 
 
 def read_arrays(workdir: Path, keys: tuple[str, ...]) -> tuple[int, dict[str, Any]]:

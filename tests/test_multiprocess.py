@@ -14,19 +14,22 @@ import pytest
 from jaxt2i.errors import UsageError
 from jaxt2i.multiprocess import start
 from jaxt2i.stored import complete_steps
-from tests.faults import assert_same_run
+from tests.faults import assert_same_run, assert_same_state, digests
 from tests.runs import metrics_of
 
-NAME = "configs/vqvae.py:ema,shapes,tiny"
+TOKENIZER = "vqvae.py:ema,shapes,tiny"
 LOOP = {"num_steps": 30, "log_every": 5, "eval_every": 10, "checkpoint_every": 10}
 
 
-def processes(repository: Path, workdir: Path, count: int = 2) -> list[subprocess.Popen]:
+def processes(
+  repository: Path, workdir: Path, count: int = 2, name: str = TOKENIZER, *options: str
+) -> list[subprocess.Popen]:
   """Starts a run in so many processes of one device each; one has two devices."""
   with socket.socket() as probe:
     probe.bind(("localhost", 0))
     port = probe.getsockname()[1]
-  command = [sys.executable, "-m", "jaxt2i.main", f"--config={NAME}", f"--workdir={workdir}"]
+  command = [sys.executable, "-m", "jaxt2i.main", f"--config=configs/{name}"]
+  command += [f"--workdir={workdir}", *options]
   command += [f"--config.loop.{name}={value}" for name, value in LOOP.items()]
   each = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={2 // count}"}
   if count > 1:
@@ -47,9 +50,9 @@ def ended(started: list[subprocess.Popen], timeout: float = 200) -> tuple[list[i
   return [process.returncode for process in started], logs
 
 
-def wait_until_saved(workdir: Path, started: list[subprocess.Popen]) -> None:
+def wait_until_saved(workdir: Path, started: list[subprocess.Popen], times: int = 1) -> None:
   deadline = time.monotonic() + 200
-  while not complete_steps(workdir / "checkpoints"):
+  while len(complete_steps(workdir / "checkpoints")) < times:
     assert all(process.poll() is None for process in started), ended(started)
     assert time.monotonic() < deadline
     time.sleep(0.01)
@@ -74,30 +77,43 @@ def test_two_processes_learn_what_one_learns(whole, tmp_path, repository):
     assert one["dead_codes"] == two["dead_codes"]
 
 
-def test_asked_to_stop_one_stops_both_and_they_go_on_exactly(whole, tmp_path, repository):
-  workdir = tmp_path / "run"
-  started = processes(repository, workdir)
+def test_asked_to_stop_one_stops_both_and_they_go_on_exactly(tmp_path, repository, tokenizer_run):
+  # A prior with dropout, of which the best state is kept.
+  options = ["--config.loop.watch=val/nll", "--config.loop.patience=9"]
+  options += ["--config.model.dropout=0.1", f"--config.tokenizer={tokenizer_run}"]
+  begin = lambda workdir: processes(repository, workdir, 2, "prior.py:shapes,tiny", *options)
+  workdir, whole = tmp_path / "run", tmp_path / "whole"
+  codes, logs = ended(begin(whole))
+  assert codes == [0, 0], logs
+  started = begin(workdir)
   wait_until_saved(workdir, started)
   started[1].send_signal(signal.SIGTERM)
   codes, logs = ended(started)
   assert codes == [3, 3], logs
   assert all("is saved; the same command goes on" in log for log in logs)
-  codes, logs = ended(processes(repository, workdir))
+  codes, logs = ended(begin(workdir))
   assert codes == [0, 0], logs
   assert_same_run(workdir, whole)
+  assert_same_state(workdir / "best", whole / "best")
+  assert digests(workdir / "samples") == digests(whole / "samples")
 
 
 def test_one_is_killed_the_other_says_so_and_both_go_on_exactly(whole, tmp_path, repository):
   workdir = tmp_path / "run"
   started = processes(repository, workdir)
-  wait_until_saved(workdir, started)
+  wait_until_saved(workdir, started, times=2)
   started[1].kill()
   codes, logs = ended(started, timeout=60)
   assert codes[1] == -signal.SIGKILL
   assert codes[0] not in (0, 3), logs[0]
   assert "another process of this run is gone" in logs[0].splitlines()[-1]
+  newest, before = complete_steps(workdir / "checkpoints")
+  parts = (workdir / "checkpoints" / str(newest)).rglob("d/*")
+  max(parts, key=lambda path: path.stat().st_size).unlink()
   codes, logs = ended(processes(repository, workdir))
   assert codes == [0, 0], logs
+  assert all(f"going on from step {before} of" in log for log in logs), logs
+  assert (workdir / "checkpoints" / f"damaged-{newest}").is_dir()
   assert_same_run(workdir, whole)
 
 

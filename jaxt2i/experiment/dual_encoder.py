@@ -14,7 +14,6 @@ from jaxt2i.data.transforms import CaptionedImage
 from jaxt2i.evaluation_report import rows
 from jaxt2i.evaluators.retrieval import Retrieval
 from jaxt2i.experiment.parts import (
-  FEATURES_FILE,
   Running,
   augmentation,
   captions,
@@ -23,6 +22,7 @@ from jaxt2i.experiment.parts import (
   learnt_captions,
   refuse_leak,
   require_watchable,
+  save_text,
   splits,
   trained_tokenizer,
   training_batches,
@@ -66,9 +66,8 @@ class DualEncoderExperiment:
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Opens the splits."""
-    self._text.save(workdir / text.TEXT_FILE)
+    keep = save_text(self._text, workdir)
     known = learnt_captions(self._train, flip=self._augmentation.flip)
-    keep = workdir / FEATURES_FILE
     row = CaptionedImage(text.of_known(self._text, known, keep), self._augmentation)
     learnt: Any = self._train
     if self.config["tokenizer"]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jaxt2i import config as config_lib
-from jaxt2i import data
+from jaxt2i import data, multiprocess, text
 from jaxt2i.data.augment import Augmentation
 from jaxt2i.data.mirror import mirrored
 from jaxt2i.data.records import Source
@@ -95,6 +95,17 @@ def prior_task(section: Mapping[str, Any], model: Prior) -> AutoregressiveTask |
   """How a prior is learnt, given `config.loss`. UsageError for an option that it doesn't have."""
   kind: Any = MaskedTask if isinstance(model, MaskedPrior) else AutoregressiveTask
   return config_lib.build(kind, section, "config.loss", model=model)
+
+
+def save_text(processor: TextProcessor, workdir: Path) -> Path | None:
+  """Writes how a run reads captions; returns where features of them may be kept.
+
+  Process 0 alone writes; None in the others.
+  """
+  if not multiprocess.is_first():
+    return None
+  processor.save(workdir / text.TEXT_FILE)
+  return workdir / FEATURES_FILE
 
 
 def captions(source: Source) -> Iterator[str]:

@@ -21,7 +21,6 @@ from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.samples import Samples
 from jaxt2i.experiment.looks import Looks
 from jaxt2i.experiment.parts import (
-  FEATURES_FILE,
   Running,
   augmentation,
   captions,
@@ -32,11 +31,13 @@ from jaxt2i.experiment.parts import (
   prior_task,
   refuse_leak,
   require_watchable,
+  save_text,
   splits,
   trained_tokenizer,
   training_batches,
 )
 from jaxt2i.pipeline import Pipeline
+from jaxt2i.sharding import whole
 from jaxt2i.state import TrainState, of_model
 from jaxt2i.tokenized import Tokenized, Views
 from jaxt2i.train import Evaluator
@@ -113,8 +114,9 @@ class PriorExperiment:
 
   def start(self, state: TrainState, workdir: Path) -> Running:
     """Turns all images into tokens once: the tokenizer is frozen."""
-    self._text.save(workdir / text.TEXT_FILE)
-    pipeline = self.pipeline(state)
+    keep = save_text(self._text, workdir)
+    # Each process computes all tokens by itself.
+    pipeline = Pipeline(self.tokenizer, whole(state.collections[FROZEN]), self._train.attribution)
     train = Tokenized.of(self._train, pipeline, views=self._views)
     if most := self.config["captions"]:
       few = tuple(captions[:most] for captions in train.captions)
@@ -124,7 +126,6 @@ class PriorExperiment:
       log_unknown_words(self._text, val)
     evaluated = (c for captions in val.captions for c in captions[:1])
     learnt = learnt_captions(self._train, flip=self._views.augmentation.flip)
-    keep = workdir / FEATURES_FILE
     arrays = text.of_known(self._text, itertools.chain(learnt, evaluated), keep)
     first_caption = FirstCaption(arrays)
 

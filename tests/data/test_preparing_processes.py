@@ -223,7 +223,7 @@ def wait_for(condition) -> None:
 
 
 def test_killed_and_started_again_and_again(tmp_path, repository):
-  given = entries(tmp_path / "photos", 240)
+  given = entries(tmp_path / "photos", 600)
   out = tmp_path / "out"
   (tmp_path / "program.py").write_text(PROGRAM)
   command = [sys.executable, tmp_path / "program.py", tmp_path / "photos", out]
@@ -244,12 +244,12 @@ def test_killed_and_started_again_and_again(tmp_path, repository):
       process.send_signal(sign)
     assert process.wait(timeout=120) == -sign
     wait_for(lambda: not any(map(status, workers)))  # none outlives its parent
-    return [number for number in range(24) if shards.read_shard(out, number) is not None]
+    return [number for number in range(60) if shards.read_shard(out, number) is not None]
 
   done: list[int] = []
   for sign, num_begun in ((signal.SIGKILL, 1), (signal.SIGINT, 6), (signal.SIGKILL, 14)):
     before, done = done, stop(start(), sign, num_begun)
-    assert set(before) <= set(done) < set(range(24))
+    assert set(before) <= set(done) < set(range(60))
     assert not (out / "manifest.json").exists()
     assert errors.read_text().count("Traceback") == (1 if sign == signal.SIGINT else 0)
   assert len(done) > 6
