@@ -1,5 +1,7 @@
 """A source of made-up pictures, each unlike every other."""
 
+import dataclasses
+
 import numpy as np
 
 from jaxt2i.data.records import Record
@@ -35,3 +37,18 @@ class Pictures:
 
   def __getitem__(self, index: int) -> Record:
     return Record(str(index), self.images[index], (f"picture {index}", "any picture"), {})
+
+
+class Recaptioned:
+  """The images of a source, all of them with these captions; () are none."""
+
+  def __init__(self, source, captions: tuple[str, ...]):
+    self._source, self._captions = source, captions
+    self.fingerprint, self.attribution = source.fingerprint, source.attribution
+    self.protocol, self.note = source.protocol, source.note
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> Record:
+    return dataclasses.replace(self._source[index], captions=self._captions)
