@@ -1,6 +1,7 @@
 """A source of made-up pictures, each unlike every other."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +41,12 @@ class Pictures:
 
 
 class Recaptioned:
-  """The images of a source, all of them with these captions; () are none."""
+  """The images of a source, all of them with these captions; () are none. Attributes likewise."""
 
-  def __init__(self, source, captions: tuple[str, ...]):
-    self._source, self._captions = source, captions
+  def __init__(self, source, captions: tuple[str, ...], attributes: dict[str, Any] | None = None):
+    self._source, self._known = source, {"captions": captions}
+    if attributes is not None:
+      self._known["attributes"] = attributes
     self.fingerprint, self.attribution = source.fingerprint, source.attribution
     self.protocol, self.note = source.protocol, source.note
 
@@ -51,4 +54,4 @@ class Recaptioned:
     return len(self._source)
 
   def __getitem__(self, index: int) -> Record:
-    return dataclasses.replace(self._source[index], captions=self._captions)
+    return dataclasses.replace(self._source[index], **self._known)

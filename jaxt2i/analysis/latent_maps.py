@@ -46,7 +46,7 @@ def of_images(found: LatentSet) -> Map:
   """The images, by the code vectors of their grids."""
   points, trust = tsne(found.flat)
   texts = [
-    f"image {number}: {shortened(record.captions[0], _CAPTION)}"
+    ": ".join((f"image {number}", *(shortened(text, _CAPTION) for text in record.captions[:1])))
     for number, record in zip(found.numbers, found.records, strict=True)
   ]
   return Map(points, thumbnails(found.images), tuple(texts), trust)
