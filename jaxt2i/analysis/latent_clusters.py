@@ -86,25 +86,6 @@ def of_words(found: LatentSet, where: str) -> tuple[str, tuple[Measure, ...]]:
     f"{latent_words.LEAST_IMAGES} images or more have and lack; {latent_words.SHUFFLES} shuffles "
     "of the captions among the images"
   )
-  measures = (
-    Measure(
-      "cluster_words",
-      share,
-      "Words that some cluster of images tells more of than the floor, of those looked at; by "
-      "chance none in 95 of 100 such reports.",
-      protocol,
-    ),
-    Measure(
-      "cluster_largest_bits", float(bits.max()), "The most telling pair.", protocol, unit="bits"
-    ),
-    Measure(
-      "cluster_floor_bits",
-      floor,
-      "What the most telling pair of a cluster and a word has in 95 of 100 shuffles.",
-      protocol,
-      unit="bits",
-    ),
-  )
   cluster, word = np.unravel_index(int(bits.argmax()), bits.shape)
   has, members = with_word[:, word], inside[:, cluster]
   told = (
@@ -113,7 +94,27 @@ def of_words(found: LatentSet, where: str) -> tuple[str, tuple[Measure, ...]]:
     f"{int(members.sum()):,} images, {has[members].mean():.0%} of which have “{words[word]}” in "
     f"their captions, of all images {has.mean():.0%} ({shown(float(bits.max()))} bits)."
   )
-  return told, measures
+  return told, _of_pairs(share, float(bits.max()), floor, protocol)
+
+
+def _of_pairs(share: float, largest: float, floor: float, protocol: str) -> tuple[Measure, ...]:
+  return (
+    Measure(
+      "cluster_words",
+      share,
+      "Words that some cluster of images tells more of than the floor, of those looked at; by "
+      "chance none in 95 of 100 such reports.",
+      protocol,
+    ),
+    Measure("cluster_largest_bits", largest, "The most telling pair.", protocol, unit="bits"),
+    Measure(
+      "cluster_floor_bits",
+      floor,
+      "What the most telling pair of a cluster and a word has in 95 of 100 shuffles.",
+      protocol,
+      unit="bits",
+    ),
+  )
 
 
 def clusters(rows: Float[np.ndarray, "n F"], number: int) -> np.ndarray:
