@@ -29,6 +29,7 @@ from jaxt2i.evaluation_report import Report
 from jaxt2i.evaluation_request import Request
 from jaxt2i.evaluators import choices as choices_lib
 from jaxt2i.evaluators import extractor, frechet, intervals, likelihood, recall, retrieval, scores
+from jaxt2i.evaluators.captioned import Captioned
 from jaxt2i.evaluators.drawn import Drawing, Reranking
 from jaxt2i.evaluators.likelihood import Likelihood
 from jaxt2i.evaluators.measured import Measured
@@ -211,7 +212,7 @@ class _Evaluation:
     nll: dict[str, np.ndarray] = {}
     found: dict[str, Any] = {}
     for name, part in {"train": self._train, split: self._source}.items():
-      tokenized = Tokenized.of(part, road, at_most=images)
+      tokenized = Tokenized.of(Captioned(part), road, at_most=images)
       first_captions = (c for captions in tokenized.captions for c in captions[:1])
       row = FirstCaption(of_known(road.text_processor, first_captions))
       batches = partial(eval_batches, tokenized, row)

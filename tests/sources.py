@@ -1,5 +1,8 @@
 """A source of made-up pictures, each unlike every other."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
 from jaxt2i.data.records import Record
@@ -35,3 +38,20 @@ class Pictures:
 
   def __getitem__(self, index: int) -> Record:
     return Record(str(index), self.images[index], (f"picture {index}", "any picture"), {})
+
+
+class Recaptioned:
+  """The images of a source, all of them with these captions; () are none. Attributes likewise."""
+
+  def __init__(self, source, captions: tuple[str, ...], attributes: dict[str, Any] | None = None):
+    self._source, self._known = source, {"captions": captions}
+    if attributes is not None:
+      self._known["attributes"] = attributes
+    self.fingerprint, self.attribution = source.fingerprint, source.attribution
+    self.protocol, self.note = source.protocol, source.note
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> Record:
+    return dataclasses.replace(self._source[index], **self._known)

@@ -61,3 +61,32 @@ def test_drawing_and_editing_need_no_workdir(pipe, tmp_path, monkeypatch, capsys
     options = json.loads(image.text["options"])
     expected = pipe([image.text["prompt"]], seed=int(image.text["seed"]), **options)
     np.testing.assert_array_equal(image, expected.images[0, 0])
+
+
+@pytest.fixture
+def linked(tmp_path):
+  """Its folder by another name."""
+  (tmp_path / "model").symlink_to(weights.INCLUDED)
+  return tmp_path / "model"
+
+
+@pytest.mark.parametrize(
+  ("command", "folder", "instead"),
+  [
+    ("evaluate --metrics=likelihood", "eval", "give the copy as --workdir"),
+    ("evaluate --metrics=efficiency", "eval", "give the copy as --workdir"),
+    ("sweep --by=drawn_kid --n=10", "eval", "give the copy as --workdir"),
+    ("analyze latents", "analysis/latents", "choose another --out"),
+  ],
+)
+def test_nothing_is_written_into_its_folder(command, folder, instead, linked, monkeypatch, capsys):
+  monkeypatch.setattr(jaxt2i.Pipeline, "__call__", None)  # nor is anything drawn before
+  before = sorted(weights.INCLUDED.rglob("*"))
+  for workdir in (weights.INCLUDED, linked):
+    assert cli.main([*command.split(), f"--workdir={workdir}"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert f"{workdir}/{folder} would be in the model that comes along with jaxt2i" in line
+    assert instead in line
+  assert sorted(weights.INCLUDED.rglob("*")) == before

@@ -5,27 +5,24 @@ figures/*.png, pdf  the same figures
 exploration.json    the numbers
 """
 
-import base64
 import dataclasses
-import html
 import io
 import json
-import shutil
+import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 import jaxt2i
-from jaxt2i.analysis import data_examples, data_figures, data_text, exploration, page_style
+from jaxt2i.analysis import data_examples, data_figures, data_text, exploration, page
 from jaxt2i.analysis.data_examples import Example, Examples
 from jaxt2i.analysis.exploration import Exploration
+from jaxt2i.analysis.page import safe
 from jaxt2i.analysis.words import shortened
 from jaxt2i.data import split_files
 from jaxt2i.data.check import Finding, check
-from jaxt2i.errors import UserError
 
 _NUMBERS = "exploration.json"
 _DPI = 150  # of the figures
@@ -59,32 +56,22 @@ def write(directory: Path, out: Path, *, protocol: str = "") -> Path:
     UserError: no such data or protocol, damaged data, or a folder that has other files in it or
       cannot be written.
   """
-  try:
-    if out.is_dir() and any(out.iterdir()) and not (out / _NUMBERS).exists():
-      raise UserError(f"{out} has other files in it: choose another --out, or empty it")
-  except OSError as error:
-    raise _unwritable(out, error) from error
+  page.require_own(out, _NUMBERS)
   found = exploration.explore(directory, protocol)
   chosen = data_examples.choose(found, directory)
   odd = findings(found, directory)
   figures = data_figures.draw(found, chosen)
-  pictures = {name: _encoded(figure, "png") for name, figure in figures.items()}
-  page = out / "index.html"
+  pictures = {name: page.encoded(figure, "png", _DPI) for name, figure in figures.items()}
   try:
-    shutil.rmtree(out / "figures", ignore_errors=True)
-    (out / "figures").mkdir(parents=True)
+    folder = page.fresh_figures(out)
     (out / _NUMBERS).write_text(numbers(found, odd), encoding="utf-8")
     for name, figure in figures.items():
-      (out / "figures" / f"{name}.png").write_bytes(pictures[name])
-      (out / "figures" / f"{name}.pdf").write_bytes(_encoded(figure, "pdf"))
-    page.write_text(render(found, chosen, odd, pictures), encoding="utf-8")
+      (folder / f"{name}.png").write_bytes(pictures[name])
+      (folder / f"{name}.pdf").write_bytes(page.encoded(figure, "pdf", _DPI))
+    (out / "index.html").write_text(render(found, chosen, odd, pictures), encoding="utf-8")
   except OSError as error:
-    raise _unwritable(out, error) from error
-  return page
-
-
-def _unwritable(out: Path, error: OSError) -> UserError:
-  return UserError(f"cannot write to {out} ({error.strerror or error}): choose another --out")
+    raise page.unwritable(out, error) from error
+  return out / "index.html"
 
 
 def findings(found: Exploration, directory: Path) -> tuple[Finding, ...]:
@@ -128,41 +115,28 @@ def render(
     _section(heading, *_figure_part(key, alt, found, pictures))
     for key, (heading, alt) in _SECTIONS.items()
   )
-  return page_style.PAGE.substitute(
-    style=page_style.STYLE,
-    title=_safe(f"{name}: {lead}"),
-    name=_safe(name),
-    lead=_safe(f"{lead}, looked at before anything is learnt from them."),
-    about=_table_of(data_text.about(found)),
+  body = _BODY.substitute(
+    name=safe(name),
+    lead=safe(f"{lead}, looked at before anything is learnt from them."),
+    about=page.facts(data_text.about(found)),
     counts=_counts(found),
     findings=_findings(odd),
     sections=_section("Examples", *_examples(chosen)) + rest,
-    version=_safe(jaxt2i.__version__),
+    version=safe(jaxt2i.__version__),
   )
-
-
-def _safe(text: str) -> str:
-  return html.escape(text, quote=True)
+  return page.document(f"{name}: {lead}", body)
 
 
 def _many(number: int, what: str) -> str:
   return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
-def _encoded(figure: Figure, form: str) -> bytes:
-  file = io.BytesIO()
-  # Without dates, so that the same data gives the same files.
-  metadata = {"CreationDate": None} if form == "pdf" else None
-  figure.savefig(file, format=form, dpi=_DPI, metadata=metadata)
-  return file.getvalue()
-
-
 def _section(heading: str, *parts: str) -> str:
-  return f"<section>\n<h2>{_safe(heading)}</h2>\n{''.join(parts)}</section>\n"
+  return f"<section>\n<h2>{safe(heading)}</h2>\n{''.join(parts)}</section>\n"
 
 
 def _paragraph(text: str) -> str:
-  return f"<p>{_safe(text)}</p>\n"
+  return f"<p>{safe(text)}</p>\n"
 
 
 def _figure_part(
@@ -171,14 +145,10 @@ def _figure_part(
   """What a section says, its figure if there is one, and what belongs to it."""
   yield _paragraph(getattr(data_text, key)(found))
   if key in pictures:
-    yield (
-      f'<figure><img alt="{_safe(alt)}" width="{_width(pictures[key])}" '
-      f'src="{_inline(pictures[key])}">'
-      f"<figcaption>{_links(key)}</figcaption></figure>\n"
-    )
+    yield page.shown(pictures[key], _DPI, alt, _links(key))
   if key == "words" and found.top_words:
     words = ((shortened(word, data_text.LONGEST), count) for word, count in found.top_words)
-    items = (f"<li><bdi>{_safe(word)}</bdi> {count:,}</li>" for word, count in words)
+    items = (f"<li><bdi>{safe(word)}</bdi> {count:,}</li>" for word, count in words)
     yield f'<ol class="words">{"".join(items)}</ol>\n'
 
 
@@ -187,31 +157,13 @@ def _links(key: str) -> str:
   return f"As a file: {' · '.join(links)}"
 
 
-def _width(png: bytes) -> int:
-  """How wide a figure is shown, in pixels of the page: all have letters of one size."""
-  with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-    return round(image.width * 100 / _DPI)
-
-
-def _inline(png: bytes) -> str:
-  return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-
-
-def _table_of(facts: Mapping[str, str]) -> str:
-  rows = (
-    f'<tr><th scope="row">{_safe(key)}</th><td dir="auto">{_safe(value)}</td></tr>'
-    for key, value in facts.items()
-  )
-  return f'<table class="facts">{"".join(rows)}</table>'
-
-
 def _counts(found: Exploration) -> str:
   """Images, captions and words of every split."""
   head = ("split", "images", "captions", "words", "different words")
   lines = [(s.name, s.images, s.captions, s.running_words, s.distinct_words) for s in found.splits]
   lines.append(("all", found.images, found.captions, found.running_words, found.distinct_words))
   rows = "".join(
-    f'<tr><th scope="row">{_safe(name)}</th>{"".join(f"<td>{n:,}</td>" for n in values)}</tr>'
+    f'<tr><th scope="row">{safe(name)}</th>{"".join(f"<td>{n:,}</td>" for n in values)}</tr>'
     for name, *values in lines
   )
   titles = "".join(f'<th scope="col">{title}</th>' for title in head)
@@ -225,12 +177,12 @@ def _findings(odd: Sequence[Finding]) -> str:
   for finding in odd:
     count = "" if finding.count is None else f"{finding.count:,} "
     named = ", ".join(
-      f"<bdi>{_safe(shortened(name, _LONGEST))}</bdi>" for name in finding.names[:_NUM_NAMED]
+      f"<bdi>{safe(shortened(name, _LONGEST))}</bdi>" for name in finding.names[:_NUM_NAMED]
     )
     more = len(finding.names) - _NUM_NAMED
     tail = f" and {more:,} more" if more > 0 else ""
     items.append(
-      f"<li><strong>{_LEVELS[finding.level]}:</strong> {count}{_safe(finding.what)}"
+      f"<li><strong>{_LEVELS[finding.level]}:</strong> {count}{safe(finding.what)}"
       f"{f'<br><small>{named}{tail}</small>' if named else ''}</li>"
     )
   return f"<ul>{''.join(items)}</ul>"
@@ -248,17 +200,17 @@ def _card(number: int, item: Example) -> str:
   if item.before is not None:
     pictures.insert(0, ("before", item.before))
   shown = "".join(
-    f'<img class="{kind}" alt="Example {number} {kind} preparing" src="{_inline(_png(image))}">'
+    f'<img class="{kind}" alt="Example {number} {kind} preparing" src="{page.inline(_png(image))}">'
     for kind, image in pictures
   )
   texts = item.captions[:_NUM_CAPTIONS]
-  lines = "".join(f'<li dir="auto">{_safe(shortened(text, _LONGEST))}</li>' for text in texts)
+  lines = "".join(f'<li dir="auto">{safe(shortened(text, _LONGEST))}</li>' for text in texts)
   more = len(item.captions) - _NUM_CAPTIONS
   tail = f"<p><small>and {_many(more, 'more caption')}</small></p>" if more > 0 else ""
   of = f"{item.width} × {item.height} pixels, in {', '.join(item.splits)}"
   return (
     f'<article><div class="pair">{shown}</div><p><small>{number}. '
-    f"<bdi>{_safe(item.image_id)}</bdi>, {_safe(of)}</small></p><ul>{lines}</ul>{tail}</article>\n"
+    f"<bdi>{safe(item.image_id)}</bdi>, {safe(of)}</small></p><ul>{lines}</ul>{tail}</article>\n"
   )
 
 
@@ -266,3 +218,35 @@ def _png(image: np.ndarray) -> bytes:
   file = io.BytesIO()
   Image.fromarray(image).save(file, format="PNG")
   return file.getvalue()
+
+
+_BODY = string.Template(
+  """<header>
+<h1><bdi>$name</bdi></h1>
+<p>$lead</p>
+</header>
+<main>
+<section>
+<h2>What this is</h2>
+<div class="wide">$about</div>
+</section>
+<section>
+<h2>How much there is</h2>
+<div class="wide">$counts</div>
+<p><small>Training uses “train” alone; “val” is for choosing settings, the others are for testing.
+In the line “all” an image or word that several splits share counts once.</small></p>
+</section>
+<section>
+<h2>What was left out, and what to know</h2>
+$findings
+</section>
+$sections
+</main>
+<footer>
+<p>A word is a run of letters and digits, in lower case, or an emoji; “man's” is two, and where a
+language writes without spaces each letter is one. Made by jaxt2i $version from prepared data:
+<code>jaxt2i data explore</code>. The numbers are in <a href="exploration.json">exploration.json</a>
+beside this page.</p>
+</footer>
+"""
+)

@@ -22,7 +22,8 @@ class LatentGoals:
     usage: least share of the codes that occur.
     gini: greatest inequality of their use.
     smooth: least rank correlation of code distance and change of the picture.
-    organised: least skill of linear probes for the labels, of what chance leaves.
+    organised: least skill of linear probes for the labels, of what chance leaves; of data without
+      labels it cannot be said.
     sampleable: least share by which a prior's drawings are nearer to real images than tokens drawn
       independently.
 

@@ -1,21 +1,22 @@
-"""Is a latent space organised? Clusters against labels, and linear probes against pixels."""
+"""Is a latent space organised? Clusters and linear probes against labels, or against words."""
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, UInt8
 from threadpoolctl import threadpool_limits
 
+from jaxt2i.analysis import latent_clusters
+from jaxt2i.analysis.latent_clusters import AXES, principal
 from jaxt2i.analysis.latent_set import LatentSet, labels
 from jaxt2i.analysis.measures import Measure, Section
 from jaxt2i.evaluators import intervals
 
 # Everything of scikit-learn's runs on one thread: sums of several differ in their last digits, and
 # with them what k-means and t-SNE make of these.
-AXES = 50  # principal axes that clusters and probes see
-_SHUFFLES = 200
 _STRENGTH = 0.1  # C of the logistic regression, on axes of variance 1
 
 
@@ -52,63 +53,88 @@ class Probe:
 
 
 def measure(found: LatentSet, train: LatentSet) -> Section:
-  """Clusters and probes for every label that the images have.
+  """Clusters and probes for every label that the images have; of data without any, `_unlabelled`.
 
   Args:
     found: what is tested.
     train: what probes learn from, of other images.
   """
-  question = "Is it organised?"
   known = labels(found.records)
+  where = f"{found.where}; {AXES} principal axes of the grid of code vectors"
   if not known:
-    note = (
-      "Not measured: the data has no labels (attributes of its images with a few classes) to "
-      "compare with."
-    )
-    return Section("organised", question, note, ())
+    return _unlabelled(found, where)
   theirs = labels(train.records)
   probes = {
     name: probed
     for name, values in known.items()
     if name in theirs and (probed := _probe(found, values, train, theirs[name]))
   }
-  where = f"{found.where}; {AXES} principal axes of the grid of code vectors"
-  measures = [m for name in known for m in _clusters(found, name, known[name], where)]
   learnt = (
     f"{where}, fitted with the classifier on {len(train):,} images of the split {train.split}; "
     f"logistic regression, C {_STRENGTH}"
   )
+  answer = "Labels are known, but no class of them is common enough in training for a probe."
+  measures: list[Measure] = []
+  if probes:
+    organised, answer = _together(probes, learnt)
+    measures.append(organised)
+  for name, values in known.items():
+    measures += latent_clusters.of_label(found, name, values, where)
   for name, probe in probes.items():
     measures += _measures(name, probe, learnt)
-  answer = "Labels are known, but no class of them is common enough in training for a probe."
-  if probes:
-    weights = intervals.resamples(len(found), seed=0)
-    skills = {name: probe.skill(weights) for name, probe in probes.items()}
-    skill = np.mean(list(skills.values()), axis=0)
-    means = _ORGANISED.format(_many(probes))
-    protocol = f"{learnt}; ± 1.96 standard deviations over resampled images"
-    bounds = intervals.of_resamples(skill)
-    measures.insert(0, Measure("organised", float(skill[0]), means, protocol, bounds))
-    ranked = sorted(probes, key=lambda name: -skills[name][0])
-    told = "; ".join(
-      f"“{name}” {probes[name].accuracy(probes[name].right):.0%} right (pixels "
-      f"{probes[name].accuracy(probes[name].pixels):.0%}, chance "
-      f"{probes[name].accuracy(probes[name].chance):.0%})"
-      for name in dict.fromkeys((ranked[0], ranked[-1]))
-    )
-    answer = f"A linear probe gets {skill[0]:.0%} of what chance leaves, {_many(probes)}: {told}."
-  table = {
-    name: {
-      **{key: probe.accuracy(getattr(probe, key)) for key in ("right", "pixels", "chance")},
-      "interval": intervals.of_share(probe.right[probe.tested]),
-      "classes": probe.classes,
-      "images": int(probe.tested.sum()),
-    }
-    for name, probe in probes.items()
+  tables = {"probes": {name: _row(probe) for name, probe in probes.items()}}
+  return Section("organised", _QUESTION, answer, tuple(measures), tables=tables)
+
+
+def _unlabelled(found: LatentSet, where: str) -> Section:
+  """What can be said where no label is known: whether clusters go together with words."""
+  told, measures = latent_clusters.of_words(found, where)
+  answer = (
+    "Not measured against labels: the data has no labels (attributes of its images with a few "
+    f"classes), so a goal “organised” cannot be said to be reached or not. In their place: {told}"
+  )
+  note = (
+    "What codes have to do with words of captions stands under “Do codes mean what words say?”."
+  )
+  return Section("organised", _QUESTION, answer, measures, (note,))
+
+
+def _together(probes: Mapping[str, Probe], learnt: str) -> tuple[Measure, str]:
+  """What all probes say, as a number and in words."""
+  weights = intervals.resamples(len(next(iter(probes.values())).tested), seed=0)
+  skills = {name: probe.skill(weights) for name, probe in probes.items()}
+  skill = np.mean(list(skills.values()), axis=0)
+  measure = Measure(
+    "organised",
+    float(skill[0]),
+    _ORGANISED.format(_many(probes)),
+    f"{learnt}; ± 1.96 standard deviations over resampled images",
+    intervals.of_resamples(skill),
+  )
+  ranked = sorted(probes, key=lambda name: -skills[name][0])
+  told = "; ".join(
+    f"“{name}” {probes[name].accuracy(probes[name].right):.0%} right (pixels "
+    f"{probes[name].accuracy(probes[name].pixels):.0%}, chance "
+    f"{probes[name].accuracy(probes[name].chance):.0%})"
+    for name in dict.fromkeys((ranked[0], ranked[-1]))
+  )
+  return (
+    measure,
+    f"A linear probe gets {skill[0]:.0%} of what chance leaves, {_many(probes)}: {told}.",
+  )
+
+
+def _row(probe: Probe) -> dict[str, Any]:
+  """Of the table."""
+  return {
+    **{key: probe.accuracy(getattr(probe, key)) for key in ("right", "pixels", "chance")},
+    "interval": intervals.of_share(probe.right[probe.tested]),
+    "classes": probe.classes,
+    "images": int(probe.tested.sum()),
   }
-  return Section("organised", question, answer, tuple(measures), tables={"probes": table})
 
 
+_QUESTION = "Is it organised?"
 _ORGANISED = (
   "(accuracy − chance) / (1 − chance) of a linear probe, {}: 0 labels cannot be read linearly, 1 "
   "without error."
@@ -129,35 +155,11 @@ def probe(
 
   if not np.ptp(learnt_from, axis=0).any():  # nothing to tell classes by
     return np.full(len(tested_on), Counter(classes).most_common(1)[0][0])
-  learnt, tested = _principal(learnt_from, tested_on)
+  learnt, tested = principal(learnt_from, tested_on)
   scale = learnt.std(axis=0)
   with threadpool_limits(1):
     model = LogisticRegression(C=_STRENGTH, max_iter=10_000).fit(learnt / scale, list(classes))
     return model.predict(tested / scale)
-
-
-def clusters(rows: Float[np.ndarray, "n F"], number: int) -> np.ndarray:
-  """Of each row its cluster, by k-means on principal axes (the best of 10 starts)."""
-  from sklearn.cluster import KMeans
-
-  distinct = len(np.unique(rows, axis=0))
-  if distinct < 2:
-    return np.zeros(len(rows), int)
-  axes, _ = _principal(rows, rows)
-  with threadpool_limits(1):
-    return KMeans(min(number, distinct), n_init=10, random_state=0).fit_predict(axes)
-
-
-def _principal(
-  fitted: Float[np.ndarray, "n F"], others: Float[np.ndarray, "m F"]
-) -> tuple[Float64[np.ndarray, "n A"], Float64[np.ndarray, "m A"]]:
-  """Both along the first principal axes of the former; not those that hold rounding alone."""
-  from sklearn.decomposition import PCA
-
-  with threadpool_limits(1):
-    pca = PCA(min(AXES, *fitted.shape), svd_solver="full").fit(fitted.astype(np.float64))
-    real = pca.explained_variance_ > 1e-9 * pca.explained_variance_[0]
-    return tuple(pca.transform(rows.astype(np.float64))[:, real] for rows in (fitted, others))
 
 
 def coarse(images: UInt8[np.ndarray, "n H W 3"], side: int) -> Float64[np.ndarray, "n F"]:
@@ -217,36 +219,3 @@ def _measures(name: str, found: Probe, protocol: str) -> list[Measure]:
       tested,
     ),
   ]
-
-
-def _clusters(
-  found: LatentSet, name: str, values: Sequence[str], where: str
-) -> tuple[Measure, Measure]:
-  from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-
-  known = np.array([value != "" for value in values])
-  truth = np.array(values)[known]
-  number = len(set(truth))
-  assigned = clusters(found.flat[known], number)
-  rng = np.random.default_rng(0)
-  shuffled = [
-    normalized_mutual_info_score(rng.permutation(truth), assigned) for _ in range(_SHUFFLES)
-  ]
-  mean, deviation = float(np.mean(shuffled)), float(np.std(shuffled))
-  value = float(normalized_mutual_info_score(truth, assigned))
-  z = f", z {(value - mean) / deviation:.1f}" if deviation > 0 else ""
-  protocol = f"{where}; k-means, {number} clusters, {len(truth):,} images, seed 0"
-  return (
-    Measure(
-      f"nmi.{name}",
-      value,
-      f"Normalised mutual information of clusters and “{name}”, 0 to 1; by chance {mean:.3f}{z}.",
-      f"{protocol}; chance: {_SHUFFLES} shuffles of the labels",
-    ),
-    Measure(
-      f"ari.{name}",
-      float(adjusted_rand_score(truth, assigned)),
-      f"Adjusted Rand index of clusters and “{name}”: 0 by chance, 1 the same.",
-      protocol,
-    ),
-  )

@@ -1,6 +1,5 @@
 """Maps of a latent space: images and codes in a plane by t-SNE, still and for a page."""
 
-import base64
 import dataclasses
 import io
 import json
@@ -11,6 +10,7 @@ from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from jaxt2i.analysis import page
 from jaxt2i.analysis.latent_set import LatentSet
 from jaxt2i.analysis.latent_sheets import patches_of
 from jaxt2i.analysis.words import shortened
@@ -46,7 +46,7 @@ def of_images(found: LatentSet) -> Map:
   """The images, by the code vectors of their grids."""
   points, trust = tsne(found.flat)
   texts = [
-    f"image {number}: {shortened(record.captions[0], _CAPTION)}"
+    ": ".join((f"image {number}", *(shortened(text, _CAPTION) for text in record.captions[:1])))
     for number, record in zip(found.numbers, found.records, strict=True)
   ]
   return Map(points, thumbnails(found.images), tuple(texts), trust)
@@ -138,4 +138,4 @@ def _sprite(pictures: UInt8[np.ndarray, "n p q 3"], columns: int) -> str:
   file = io.BytesIO()
   form = "PNG" if p <= 16 else "JPEG"
   Image.fromarray(sheet).save(file, format=form, quality=88)
-  return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+  return page.inline(file.getvalue(), form.lower())

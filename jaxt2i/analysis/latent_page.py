@@ -5,27 +5,20 @@ figures/*.pdf   the figures
 latents.json    the numbers
 """
 
-import base64
-import hashlib
-import html
-import io
 import json
 import os
-import shutil
 import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from matplotlib.figure import Figure
-from PIL import Image
-
 import jaxt2i
-from jaxt2i.analysis import latent_maps, latent_script, page_style
+from jaxt2i.analysis import latent_maps, latent_script, page
 from jaxt2i.analysis.latent_drawing import CAPTIONS, draw, of_section
 from jaxt2i.analysis.latent_goals import REACHED, Verdict
 from jaxt2i.analysis.latent_maps import Map
 from jaxt2i.analysis.latent_report import LatentReport
 from jaxt2i.analysis.measures import Measure, Section, shown
+from jaxt2i.analysis.page import safe
 from jaxt2i.errors import UserError
 from jaxt2i.pipeline import Pipeline
 
@@ -36,11 +29,7 @@ _LOOKS = {True: "verdict-yes", False: "verdict-no", None: ""}
 
 def require_folder(out: Path) -> None:
   """UserError unless a report may be written there: before minutes of work."""
-  try:
-    if out.is_dir() and any(out.iterdir()) and not (out / _NUMBERS).exists():
-      raise UserError(f"{out} has other files in it: choose another --out, or empty it.")
-  except OSError as error:
-    raise _unwritable(out, error) from error
+  page.require_own(out, _NUMBERS)
   there = next(path for path in (out, *out.absolute().parents) if path.exists())
   if not there.is_dir() or not os.access(there, os.W_OK):
     raise UserError(
@@ -63,8 +52,7 @@ def write(report: LatentReport, pipeline: Pipeline, out: Path) -> Path:
     UserError: it cannot be written.
   """
   figures, maps = draw(report, pipeline)
-  pictures = {name: _encoded(figure, "png") for name, figure in figures.items()}
-  page = out / "index.html"
+  pictures = {name: page.encoded(figure, "png", _DPI) for name, figure in figures.items()}
   numbers = report.json() | {
     "maps": {name: {"trustworthiness": m.trust} for name, m in maps.items()}
   }
@@ -73,14 +61,13 @@ def write(report: LatentReport, pipeline: Pipeline, out: Path) -> Path:
     # First of all, for it tells that what else lies there is a report's.
     text = json.dumps(_plain(numbers), indent=2, ensure_ascii=False, allow_nan=False)
     (out / _NUMBERS).write_text(text + "\n", encoding="utf-8")
-    shutil.rmtree(out / "figures", ignore_errors=True)
-    (out / "figures").mkdir(parents=True)
+    folder = page.fresh_figures(out)
     for name, figure in figures.items():
-      (out / "figures" / f"{name}.pdf").write_bytes(_encoded(figure, "pdf"))
-    page.write_text(render(report, pictures, maps), encoding="utf-8")
+      (folder / f"{name}.pdf").write_bytes(page.encoded(figure, "pdf", _DPI))
+    (out / "index.html").write_text(render(report, pictures, maps), encoding="utf-8")
   except OSError as error:
-    raise _unwritable(out, error) from error
-  return page
+    raise page.unwritable(out, error) from error
+  return out / "index.html"
 
 
 def render(report: LatentReport, pictures: Mapping[str, bytes], maps: Mapping[str, Map]) -> str:
@@ -91,20 +78,18 @@ def render(report: LatentReport, pictures: Mapping[str, bytes], maps: Mapping[st
     pictures: figures as PNG by name, those of `latent_drawing.draw`.
     maps: to be looked at, by name.
   """
-  script = latent_script.SCRIPT
-  digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-  return _PAGE.substitute(
-    style=page_style.STYLE + latent_script.STYLE,
-    digest=digest,
-    title=_safe(f"Latent space of {report.about['Run']}"),
-    about=_facts(report.about),
+  title = f"Latent space of {report.about['Run']}"
+  body = _BODY.substitute(
+    title=safe(title),
+    about=page.facts(report.about),
     verdicts=_verdicts(report),
     sections="".join(_section(section, report, pictures) for section in report.sections),
     maps="".join(_map(name, found) for name, found in maps.items()),
     data=latent_maps.script_data(dict(maps)),
-    script=script,
-    version=_safe(jaxt2i.__version__),
+    script=latent_script.SCRIPT,
+    version=safe(jaxt2i.__version__),
   )
+  return page.document(title, body, style=latent_script.STYLE, script=latent_script.SCRIPT)
 
 
 def _plain(value: object) -> object:
@@ -114,30 +99,6 @@ def _plain(value: object) -> object:
   if isinstance(value, list | tuple):
     return [_plain(inner) for inner in value]
   return None if isinstance(value, float) and value - value != 0 else value
-
-
-def _unwritable(out: Path, error: OSError) -> UserError:
-  return UserError(f"cannot write to {out} ({error.strerror or error}): choose another --out.")
-
-
-def _safe(text: str) -> str:
-  return html.escape(text, quote=True)
-
-
-def _encoded(figure: Figure, form: str) -> bytes:
-  file = io.BytesIO()
-  # Without dates, so that the same run gives the same files.
-  metadata = {"CreationDate": None} if form == "pdf" else None
-  figure.savefig(file, format=form, dpi=_DPI, metadata=metadata)
-  return file.getvalue()
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-  rows = (
-    f'<tr><th scope="row">{_safe(key)}</th><td dir="auto">{_safe(value)}</td></tr>'
-    for key, value in facts.items()
-  )
-  return f'<table class="facts">{"".join(rows)}</table>'
 
 
 def _verdicts(report: LatentReport) -> str:
@@ -162,14 +123,14 @@ def _verdict(verdict: Verdict, report: LatentReport) -> str:
         measured += f" ({_interval(measure)})"
   kind, word = _LOOKS[verdict.reached], REACHED[verdict.reached]
   return (
-    f'<tr><th scope="row">{_safe(verdict.property)}</th><td>{_safe(verdict.wanted)}</td>'
-    f'<td>{_safe(measured)}</td><td class="{kind}">{word}</td></tr>'
+    f'<tr><th scope="row">{safe(verdict.property)}</th><td>{safe(verdict.wanted)}</td>'
+    f'<td>{safe(measured)}</td><td class="{kind}">{word}</td></tr>'
   )
 
 
 def _section(section: Section, report: LatentReport, pictures: Mapping[str, bytes]) -> str:
-  parts = [f'<p class="answer">{_safe(section.answer)}</p>\n']
-  parts += [f"<p>{_safe(note)}</p>\n" for note in section.notes]
+  parts = [f'<p class="answer">{safe(section.answer)}</p>\n']
+  parts += [f"<p>{safe(note)}</p>\n" for note in section.notes]
   parts += [_figure(name, pictures[name]) for name in of_section(section.key) if name in pictures]
   if section.key == "words":
     parts += _pairs(report)
@@ -180,16 +141,16 @@ def _section(section: Section, report: LatentReport, pictures: Mapping[str, byte
       f'<details><summary>All numbers</summary><div class="wide"><table><thead><tr>{heads}</tr>'
       f"</thead><tbody>{rows}</tbody></table></div></details>\n"
     )
-  heading = f"<h2>{_safe(section.question)}</h2>"
+  heading = f"<h2>{safe(section.question)}</h2>"
   return f'<section id="{section.key}">\n{heading}\n{"".join(parts)}</section>\n'
 
 
 def _row(measure: Measure) -> str:
   unit = f" {measure.unit}" if measure.unit else ""
   return (
-    f"<tr><td><code>{_safe(measure.name)}</code></td><td>{_safe(shown(measure.value) + unit)}</td>"
-    f"<td>{_safe(_interval(measure))}</td><td>{_safe(measure.means)}"
-    f"<small>{_safe(measure.protocol)}</small></td></tr>"
+    f"<tr><td><code>{safe(measure.name)}</code></td><td>{safe(shown(measure.value) + unit)}</td>"
+    f"<td>{safe(_interval(measure))}</td><td>{safe(measure.means)}"
+    f"<small>{safe(measure.protocol)}</small></td></tr>"
   )
 
 
@@ -198,14 +159,9 @@ def _interval(measure: Measure) -> str:
 
 
 def _figure(name: str, png: bytes) -> str:
-  with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-    width = round(image.width * 100 / _DPI)  # all have letters of one size
-  source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
   caption = CAPTIONS[name]
-  return (
-    f'<figure><img alt="{_safe(caption)}" width="{width}" src="{source}"><figcaption>'
-    f'{_safe(caption)} <a href="figures/{name}.pdf">PDF</a></figcaption></figure>\n'
-  )
+  link = f'{safe(caption)} <a href="figures/{name}.pdf">PDF</a>'
+  return page.shown(png, _DPI, caption, link)
 
 
 def _pairs(report: LatentReport) -> Iterator[str]:
@@ -213,7 +169,7 @@ def _pairs(report: LatentReport) -> Iterator[str]:
   if not pairs:
     return
   rows = "".join(
-    f"<tr><td>{pair['code']}</td><td><bdi>{_safe(pair['word'])}</bdi></td>"
+    f"<tr><td>{pair['code']}</td><td><bdi>{safe(pair['word'])}</bdi></td>"
     f"<td>{pair['bits']:.3f}</td><td>{shown(pair['z'])}</td><td>{pair['images_with_both']} of "
     f"{pair['images_with_word']} / {pair['images_with_code']}</td></tr>"
     for pair in pairs
@@ -239,20 +195,8 @@ def _map(name: str, found: Map) -> str:
   )
 
 
-_PAGE = string.Template(
-  """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline';
-  script-src 'sha256-$digest'">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<header>
+_BODY = string.Template(
+  """<header>
 <h1><bdi>$title</bdi></h1>
 </header>
 <main>
@@ -278,7 +222,5 @@ and how they were taken, are in <a href="latents.json">latents.json</a> beside t
 </footer>
 <script type="application/json" id="maps">$data</script>
 <script>$script</script>
-</body>
-</html>
 """
 )

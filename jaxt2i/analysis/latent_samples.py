@@ -12,6 +12,7 @@ from jaxt2i import pretrained
 from jaxt2i.analysis.latent_set import LatentSet
 from jaxt2i.analysis.measures import Measure, Section, mean_of, shown
 from jaxt2i.evaluators import extractor, intervals
+from jaxt2i.evaluators.captioned import captioned
 from jaxt2i.evaluators.extractor import Features
 from jaxt2i.evaluators.frechet import LEAST_IMAGES, Moments, frechet_distance
 from jaxt2i.evaluators.kernel import mmd2, polynomial
@@ -36,14 +37,18 @@ _MEANS = {
 class Samples:
   """Grids of several kinds, for the same images, and their pictures."""
 
-  captions: tuple[str, ...]  # the first of each image
+  captions: tuple[str, ...]  # the first of each image; "" if it has none
   real: UInt8[np.ndarray, "n H W 3"]
   tokens: Mapping[str, Int32[np.ndarray, "n h w"]]
   images: Mapping[str, UInt8[np.ndarray, "n H W 3"]]
 
 
 def draw(pipeline: Pipeline, found: LatentSet) -> Samples:
-  """Grids of all kinds that the pipeline can give."""
+  """Grids of all kinds that the pipeline can give; a prior's only for images with captions.
+
+  Raises:
+    UserError: there is a prior, and an image without a caption.
+  """
   count = min(MOST, len(found))
   chosen = np.linspace(0, len(found) - 1, count).astype(int)
   tokens = found.tokens[chosen]
@@ -51,9 +56,12 @@ def draw(pipeline: Pipeline, found: LatentSet) -> Samples:
   flat = tokens.reshape(count, -1)
   shape = lambda x: np.ascontiguousarray(x.reshape(tokens.shape).astype(np.int32))
   kinds = {"real": tokens}
-  captions = tuple(found.records[i].captions[0] for i in chosen)
+  records = [found.records[i] for i in chosen]
+  captions = tuple("".join(record.captions[:1]) for record in records)
   images = {"real": found.decoded[chosen]}
   if pipeline.prior is not None:
+    for record in records:
+      captioned(record)
     drawn = pipeline(captions, indices=np.arange(count)[:, None])
     kinds["drawn"], images["drawn"] = drawn.tokens[:, 0], drawn.images[:, 0]
   kinds["independent"] = shape(rng.permuted(flat, axis=0))

@@ -15,6 +15,39 @@ _PERCENT = 95  # of the variance
 
 def measure(found: LatentSet) -> Section:
   """Bits of tokens and of pixels; dimensions, and how many of them the latents fill."""
+  dimensions, where = found.codes.shape[1], found.where
+  of_codes = variances_of_codes(found)
+  of_z = np.linalg.eigvalsh(found.before.covariance).clip(0)
+  measures = (
+    *_bits(found),
+    Measure("unique_grids", *_unique(found)),
+    *_dimensions("codes", of_codes, dimensions, None, f"{where}; codes weighted by use"),
+    *_dimensions("latents", of_z, len(of_z), None, f"{where}; before the lookup, all positions"),
+    *_dimensions(
+      "images",
+      variances_of_rows(found.flat),
+      found.flat.shape[1],
+      len(found),
+      f"{where}; the code vectors of an image in a row",
+    ),
+  )
+  value = {measure.name: measure.value for measure in measures}
+  filled = effective_dimension(of_codes, dimensions)
+  answer = (
+    f"{str(value['complete']).capitalize()}-complete: a grid of tokens can tell "
+    f"{shown(value['token_bits'])} bits, the same image takes {shown(value['png_bits'])} bits as "
+    f"PNG and {value['raw_bits']:,} raw. The codes in use spread over about {filled:.1f} of their "
+    f"{dimensions} dimensions."
+  )
+  tables = {
+    "spectrum_codes": _rounded(spectrum(of_codes)),
+    "spectrum_latents": _rounded(spectrum(of_z)),
+  }
+  return Section("complete", "Is it over- or under-complete?", answer, measures, tables=tables)
+
+
+def _bits(found: LatentSet) -> tuple[Measure, ...]:
+  """Of a grid of tokens and of the image."""
   h, w = found.grid
   size, dimensions = found.codes.shape
   pixels, where = found.decoded[0].size, found.where
@@ -22,9 +55,7 @@ def measure(found: LatentSet) -> Section:
   png = np.array([8.0 * _png_bytes(image) for image in found.images])
   mean, bounds = mean_of(png)
   word = "under" if token_bits < mean else "over"
-  of_codes = variances_of_codes(found)
-  of_z = np.linalg.eigvalsh(found.before.covariance).clip(0)
-  measures = (
+  return (
     Measure("complete", word, _COMPLETE, where),
     Measure("token_bits", token_bits, "What a grid can tell: tokens · log2 K.", where, unit="bits"),
     Measure("raw_bits", 8 * pixels, "The same images as 8-bit pixels.", where, unit="bits"),
@@ -43,28 +74,7 @@ def measure(found: LatentSet) -> Section:
       "Numbers in the code vectors of a grid for each number in the pixels.",
       f"{where}; code_dim {dimensions}",
     ),
-    Measure("unique_grids", *_unique(found)),
-    *_dimensions("codes", of_codes, dimensions, None, f"{where}; codes weighted by use"),
-    *_dimensions("latents", of_z, len(of_z), None, f"{where}; before the lookup, all positions"),
-    *_dimensions(
-      "images",
-      variances_of_rows(found.flat),
-      found.flat.shape[1],
-      len(found),
-      f"{where}; the code vectors of an image in a row",
-    ),
   )
-  filled = effective_dimension(of_codes, dimensions)
-  answer = (
-    f"{word.capitalize()}-complete: a grid of tokens can tell {shown(token_bits)} bits, the same "
-    f"image takes {shown(mean)} bits as PNG and {8 * pixels:,} raw. The codes in use spread over "
-    f"about {filled:.1f} of their {dimensions} dimensions."
-  )
-  tables = {
-    "spectrum_codes": _rounded(spectrum(of_codes)),
-    "spectrum_latents": _rounded(spectrum(of_z)),
-  }
-  return Section("complete", "Is it over- or under-complete?", answer, measures, tables=tables)
 
 
 _COMPLETE = (

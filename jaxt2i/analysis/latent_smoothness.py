@@ -54,11 +54,29 @@ def measure(pipeline: Pipeline, found: LatentSet) -> Section:
     return Section("smooth", question, note, ())
   random = swap(pipeline, found, nearest=False)
   near = swap(pipeline, found, nearest=True)
+  measures = (*_of_swaps(found, random, near), *_ways(pipeline, found))
+  by_name = {m.name: m.value for m in measures}
+  assert measures[0].interval is not None
+  low, high = measures[0].interval
+  answer = (
+    f"Spearman's correlation of code distance and change of picture: {by_name['smooth']:.2f} "
+    f"({low:.2f} to {high:.2f}); the nearest code changes {by_name['nearest_change']:.0%} of what "
+    "a random one does. The way between two images through the code vectors is "
+    f"{by_name['embedding_path']:.2f} times as long as the straight one through pixels, through "
+    f"the tokens {by_name['token_path']:.2f} times."
+  )
+  points = np.stack([random.distance, random.change], axis=1)
+  return Section(
+    "smooth", question, answer, measures, tables={"swaps": np.round(points, 5).tolist()}
+  )
+
+
+def _of_swaps(found: LatentSet, random: Swaps, near: Swaps) -> tuple[Measure, ...]:
+  """What swaps at random and by the nearest code say."""
   value, bounds = correlation(random)
-  ratio = float(near.change.mean() / max(random.change.mean(), 1e-12))
   count = len(random.image)
   where = f"{found.where}; {count:,} tokens, one at a time replaced by another code that occurs"
-  measures = (
+  return (
     Measure(
       "smooth",
       value,
@@ -69,7 +87,7 @@ def measure(pipeline: Pipeline, found: LatentSet) -> Section:
     ),
     Measure(
       "nearest_change",
-      ratio,
+      float(near.change.mean() / max(random.change.mean(), 1e-12)),
       "Change by the nearest code as a share of that by a random one: 1 neighbours are no more "
       "alike than any codes.",
       f"{where}: by the nearest, and at random",
@@ -86,19 +104,6 @@ def measure(pipeline: Pipeline, found: LatentSet) -> Section:
       "The same in the patch and the eight around it.",
       f"{where} at random; mean over swaps that change anything",
     ),
-    *_ways(pipeline, found),
-  )
-  by_name = {m.name: m.value for m in measures}
-  low, high = bounds
-  answer = (
-    f"Spearman's correlation of code distance and change of picture: {value:.2f} ({low:.2f} to "
-    f"{high:.2f}); the nearest code changes {ratio:.0%} of what a random one does. The way between "
-    f"two images through the code vectors is {by_name['embedding_path']:.2f} times as long as the "
-    f"straight one through pixels, through the tokens {by_name['token_path']:.2f} times."
-  )
-  points = np.stack([random.distance, random.change], axis=1)
-  return Section(
-    "smooth", question, answer, measures, tables={"swaps": np.round(points, 5).tolist()}
   )
 
 

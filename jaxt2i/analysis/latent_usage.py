@@ -14,17 +14,36 @@ from jaxt2i.evaluators import intervals
 
 def measure(found: LatentSet) -> Section:
   """Usage, evenness and entropy of the codes, over all and by position."""
+  counts, by_position = found.counts, positions(found)
+  size, half = len(counts), codes_for_half(counts)
+  all_of = "All" if len(found.used) == size else f"{len(found.used):,} of"
+  answer = (
+    f"{all_of} {size:,} codes occur, and half of all tokens are of {half:,} of them "
+    f"(Gini {gini(counts):.2f}). A token tells {shown(entropy_bits(counts))} of "
+    f"{math.log2(size):.2f} bits, {shown(float(by_position.mean()))} once its position is known."
+  )
+  tables = {
+    "entropy_of_positions": np.round(by_position, 4).tolist(),
+    "distinct_of_positions": latents.distinct_by_position(found.tokens).tolist(),
+    "counts": counts.tolist(),
+  }
+  measures = (*_over_all(found), *_by_place(found, by_position))
+  return Section("sparse", "Is it sparse or dense?", answer, measures, tables=tables)
+
+
+def _over_all(found: LatentSet) -> tuple[Measure, ...]:
+  """Of the codes, wherever they stand."""
   where, counts = found.where, found.counts
-  size, total, (h, w) = len(counts), int(counts.sum()), found.grid
+  size, total = len(counts), int(counts.sum())
   resampled = found.counts_by_image.T @ intervals.resamples(len(found), seed=0)  # [K, R]
+  bounds = lambda of: intervals.of_resamples(np.array([of(column) for column in resampled.T]))
   over_images = f"{where}; ± 1.96 standard deviations over resampled images"
   even = np.random.default_rng(0).multinomial(total, np.full(size, 1 / size))
-  entropy = intervals.of_resamples(np.array([entropy_bits(column) for column in resampled.T]))
-  by_position = positions(found)
-  usage, spread = metrics.usage(counts), gini(counts)
   few = f"; an even source would show {metrics.usage(even):.3g} in so many tokens"
-  measures = (
-    Measure("usage", usage, "Codes that occur at all, of the codebook.", where + few),
+  return (
+    Measure(
+      "usage", metrics.usage(counts), "Codes that occur at all, of the codebook.", where + few
+    ),
     Measure(
       "coverage",
       1 - float(np.sum(counts == 1)) / total,
@@ -34,10 +53,10 @@ def measure(found: LatentSet) -> Section:
     ),
     Measure(
       "gini",
-      spread,
+      gini(counts),
       "Inequality of use over the whole codebook: 0 all codes alike, towards 1 a few do all.",
       f"{over_images}; an even source would show {gini(even):.2g} in so many tokens",
-      intervals.of_resamples(np.array([gini(column) for column in resampled.T])),
+      bounds(gini),
     ),
     Measure(
       "codes_for_half",
@@ -51,9 +70,16 @@ def measure(found: LatentSet) -> Section:
       entropy_bits(counts),
       f"Of a token whose position is not known, of {math.log2(size):.2f} bits; Miller–Madow.",
       over_images,
-      entropy,
+      bounds(entropy_bits),
       "bits",
     ),
+  )
+
+
+def _by_place(found: LatentSet, by_position: Float64[np.ndarray, "h w"]) -> tuple[Measure, Measure]:
+  """Of the codes at each position, and in each image."""
+  where, (h, w) = found.where, found.grid
+  return (
     Measure(
       "entropy_by_position",
       float(by_position.mean()),
@@ -69,18 +95,6 @@ def measure(found: LatentSet) -> Section:
       where,
     ),
   )
-  all_of = "All" if len(found.used) == size else f"{len(found.used):,} of"
-  answer = (
-    f"{all_of} {size:,} codes occur, and half of all tokens are of {codes_for_half(counts):,} of "
-    f"them (Gini {spread:.2f}). A token tells {shown(entropy_bits(counts))} of "
-    f"{math.log2(size):.2f} bits, {shown(float(by_position.mean()))} once its position is known."
-  )
-  tables = {
-    "entropy_of_positions": np.round(by_position, 4).tolist(),
-    "distinct_of_positions": latents.distinct_by_position(found.tokens).tolist(),
-    "counts": counts.tolist(),
-  }
-  return Section("sparse", "Is it sparse or dense?", answer, measures, tables=tables)
 
 
 def gini(counts: Num[np.ndarray, "K"]) -> float:

@@ -14,7 +14,7 @@ from jaxt2i.analysis.words import STOP_WORDS, split_words
 LEAST_IMAGES = 5  # with the word or the code, and without
 PAIRS, OF_A_WORD = 20, 3  # that are shown, at most
 PATCHES = 8  # of each
-_SHUFFLES = 200
+SHUFFLES = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +43,31 @@ def measure(found: LatentSet) -> Section:
     )
     return Section("words", question, note, ())
   bits = mutual_information(with_code, with_word)
-  null = _shuffled(with_code, with_word)
-  # Of all pairs at once: the largest of shuffled captions is what the largest here must beat.
-  floor = float(np.quantile(null.largest, 0.95))
-  above = bits > floor
-  pairs = _top(found, bits, null, floor, words, codes, with_word, with_code)
+  null = shuffled(with_code, with_word)
+  above = bits > null.floor
+  pairs = _top(found, bits, null, words, codes, with_word, with_code)
   where = (
     f"{found.where}; all captions of an image together, stop words left out; {len(codes):,} codes "
     f"and {len(words):,} words that {LEAST_IMAGES} images or more have and lack"
   )
-  shuffles = f"{where}; {_SHUFFLES} shuffles of the captions among the images"
-  measures = (
+  answer = (
+    f"{int(above.sum()):,} of {bits.size:,} pairs tell more than chance ever does "
+    f"({null.floor:.3f} bits); {float(above.any(axis=0).mean()):.0%} of the words have such a code."
+  )
+  if pairs:
+    answer += (
+      f" The most telling one: code {pairs[0].code} and “{pairs[0].word}”, "
+      f"{shown(pairs[0].bits)} bits."
+    )
+  tables = {"pairs": [dataclasses.asdict(pair) for pair in pairs]}
+  return Section("words", question, answer, _measures(bits, null, where), tables=tables)
+
+
+def _measures(bits: Float64[np.ndarray, "A B"], null: "Null", where: str) -> tuple[Measure, ...]:
+  # Above the largest of shuffled captions, not each pair above its own chance: there are many.
+  above = bits > null.floor
+  shuffles = f"{where}; {SHUFFLES} shuffles of the captions among the images"
+  return (
     Measure(
       "pairs_above_floor",
       int(above.sum()),
@@ -69,7 +83,7 @@ def measure(found: LatentSet) -> Section:
     Measure("largest_bits", float(bits.max()), "The most telling pair.", where, unit="bits"),
     Measure(
       "floor_bits",
-      floor,
+      null.floor,
       "What the most telling of all pairs has in 95 of 100 shuffles, where captions tell nothing.",
       shuffles,
       unit="bits",
@@ -82,17 +96,6 @@ def measure(found: LatentSet) -> Section:
       unit="bits",
     ),
   )
-  answer = (
-    f"{int(above.sum()):,} of {bits.size:,} pairs tell more than chance ever does ({floor:.3f} "
-    f"bits); {float(above.any(axis=0).mean()):.0%} of the words have such a code."
-  )
-  if pairs:
-    answer += (
-      f" The most telling one: code {pairs[0].code} and “{pairs[0].word}”, "
-      f"{shown(pairs[0].bits)} bits."
-    )
-  tables = {"pairs": [dataclasses.asdict(pair) for pair in pairs]}
-  return Section("words", question, answer, measures, tables=tables)
 
 
 def presence_of_words(found: LatentSet) -> tuple[tuple[str, ...], Bool[np.ndarray, "M V"]]:
@@ -137,31 +140,37 @@ def mutual_information(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Null:
+class Null:
   """Mutual information with shuffled captions."""
 
   mean: Float64[np.ndarray, "A B"]
   deviation: Float64[np.ndarray, "A B"]
   largest: Float64[np.ndarray, " R"]  # of all pairs, for each shuffle
 
+  @property
+  def floor(self) -> float:
+    """What the largest of all pairs has in 95 of 100 shuffles: of all pairs at once."""
+    return float(np.quantile(self.largest, 0.95))
 
-def _shuffled(a: Bool[np.ndarray, "M A"], b: Bool[np.ndarray, "M B"]) -> _Null:
+
+def shuffled(a: Bool[np.ndarray, "M A"], b: Bool[np.ndarray, "M B"]) -> Null:
+  """Of `SHUFFLES` shuffles of the rows of b."""
   rng = np.random.default_rng(0)
   total, squares, largest = np.zeros(()), np.zeros(()), []
-  for _ in range(_SHUFFLES):
+  for _ in range(SHUFFLES):
     bits = mutual_information(a, b[rng.permutation(len(b))])
     total, squares = total + bits, squares + np.square(bits)
     largest.append(bits.max())
-  mean = total / _SHUFFLES
-  return _Null(mean, np.sqrt((squares / _SHUFFLES - np.square(mean)).clip(0)), np.array(largest))
+  mean = total / SHUFFLES
+  return Null(mean, np.sqrt((squares / SHUFFLES - np.square(mean)).clip(0)), np.array(largest))
 
 
-def _top(found, bits, null, floor, words, codes, with_word, with_code) -> list[Pair]:
+def _top(found, bits, null, words, codes, with_word, with_code) -> list[Pair]:
   """The most telling pairs above the floor that go together rather than exclude each other."""
   m = len(found)
   both = with_code.T.astype(np.float32) @ with_word.astype(np.float32)
   expected = with_code.sum(axis=0)[:, None] * with_word.sum(axis=0)[None, :] / m
-  score = np.where((both > expected) & (bits > floor), bits, -1.0)
+  score = np.where((both > expected) & (bits > null.floor), bits, -1.0)
   pairs: list[Pair] = []
   shown_of: Counter[int] = Counter()
   for flat in np.argsort(-score, axis=None, kind="stable"):

@@ -1,4 +1,4 @@
-"""The frame and the looks of a page about data."""
+"""The frame and the looks of a page that needs nothing beside it."""
 
 import string
 
@@ -39,46 +39,19 @@ article p { margin: 0.4rem 0; }
 .pair .after { outline: 1px solid var(--line); }
 """
 
-PAGE = string.Template(
+FRAME = string.Template(
   """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'$scripts">
 <title>$title</title>
 <style>$style</style>
 </head>
 <body>
-<header>
-<h1><bdi>$name</bdi></h1>
-<p>$lead</p>
-</header>
-<main>
-<section>
-<h2>What this is</h2>
-<div class="wide">$about</div>
-</section>
-<section>
-<h2>How much there is</h2>
-<div class="wide">$counts</div>
-<p><small>Training uses “train” alone; “val” is for choosing settings, the others are for testing.
-In the line “all” an image or word that several splits share counts once.</small></p>
-</section>
-<section>
-<h2>What was left out, and what to know</h2>
-$findings
-</section>
-$sections
-</main>
-<footer>
-<p>A word is a run of letters and digits, in lower case, or an emoji; “man's” is two, and where a
-language writes without spaces each letter is one. Made by jaxt2i $version from prepared data:
-<code>jaxt2i data explore</code>. The numbers are in <a href="exploration.json">exploration.json</a>
-beside this page.</p>
-</footer>
-</body>
+$body</body>
 </html>
 """
 )

@@ -5,7 +5,7 @@ would put those in descending order whatever the truth is (Piantadosi 2014, Zipf
 law in natural language, §"correlated errors"). No line is drawn through a log–log plot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,20 +61,58 @@ def by_rank(found: LatentSet) -> Int64[np.ndarray, "m K"]:
 def measure(found: LatentSet) -> Section:
   """The law that makes the codes of half of the images most probable."""
   counts = by_rank(found)
-  total, (m, size) = counts.sum(axis=0), counts.shape
+  total, size = counts.sum(axis=0), counts.shape[1]
   fitted = {name: fit(name, total) for name in LAWS}
-  tokens = counts[0].sum()
-  # Bits of a token of each image under each law: a code length, less is better.
-  lengths = {
-    name: -(counts @ np.log2(law(size, fitted[name]))) / tokens for name, (law, _) in LAWS.items()
+  lengths = _lengths(found, counts, fitted)
+  best, second, *_ = sorted(LAWS, key=lambda name: lengths[name].mean())
+  mean, bounds = mean_of(lengths[second] - lengths[best])
+  low, high = bounds or (mean, mean)
+  told = "" if low > 0 else ", which so few images cannot tell from 0"
+  exponent = f" of exponent {fitted['zipf']:.2f}" if best == "zipf" else ""
+  lost = float((lengths[best] - lengths["table"]).mean())
+  answer = (
+    f"Of the three laws a {best} one{exponent} fits best, by {shown(mean)} bits a "
+    f"token ({shown(low)} to {shown(high)}) before the {second} one{told}. {_of_table(lost)}"
+  )
+  tables: dict[str, Any] = {
+    "counts_by_rank": total.tolist(),
+    "laws": {
+      name: np.round(law(size, fitted[name]), 9).tolist() for name, (law, _) in LAWS.items()
+    },
   }
+  measures = _measures(found, counts, fitted, lengths, best)
+  return Section(
+    "distribution", "Which distribution do the codes follow?", answer, measures, tables=tables
+  )
+
+
+def _lengths(
+  found: LatentSet, counts: Int64[np.ndarray, "m K"], fitted: Mapping[str, float]
+) -> dict[str, Float64[np.ndarray, " m"]]:
+  """Bits of a token of each image under each law: a code length, less is better.
+
+  Beside the laws "table": the frequencies by rank of the images that the ranks are from.
+  """
+  tokens, size = counts[0].sum(), counts.shape[1]
   table = found.counts_by_image[0::2].sum(axis=0)
-  smoothed = np.sort(table + 0.5)[::-1] / (table + 0.5).sum()
-  lengths["table"] = -(counts @ np.log2(smoothed)) / tokens
-  best = min(LAWS, key=lambda name: lengths[name].mean())
+  shares = {name: law(size, fitted[name]) for name, (law, _) in LAWS.items()}
+  shares["table"] = np.sort(table + 0.5)[::-1] / (table + 0.5).sum()
+  return {name: -(counts @ np.log2(p)) / tokens for name, p in shares.items()}
+
+
+def _measures(
+  found: LatentSet,
+  counts: Int64[np.ndarray, "m K"],
+  fitted: Mapping[str, float],
+  lengths: Mapping[str, Float64[np.ndarray, " m"]],
+  best: str,
+) -> tuple[Measure, ...]:
+  m = len(counts)
   exponents = [fit("zipf", column) for column in (counts.T @ intervals.resamples(m, seed=0)).T]
   where = f"{found.where}; ranks from every second image, frequencies and fit from the {m:,} others"
-  measures = (
+  over_images = f"{where}; ± 1.96 standard errors over images"
+  lost = lengths[best] - lengths["table"]
+  return (
     Measure("distribution", best, "The law of the shortest code length.", where),
     Measure(
       "zipf_exponent",
@@ -91,7 +129,7 @@ def measure(found: LatentSet) -> Section:
         f"bits_{name}",
         float(values.mean()),
         _MEANS[name],
-        f"{where}; ± 1.96 standard errors over images",
+        over_images,
         mean_of(values)[1],
         "bits",
       )
@@ -99,34 +137,13 @@ def measure(found: LatentSet) -> Section:
     ),
     Measure(
       "bits_lost_by_law",
-      float((lengths[best] - lengths["table"]).mean()),
+      float(lost.mean()),
       "What the best law needs more than the table: near 0 or less it describes the codes, else "
       "no such law does.",
-      f"{where}; ± 1.96 standard errors over images",
-      mean_of(lengths[best] - lengths["table"])[1],
+      over_images,
+      mean_of(lost)[1],
       "bits",
     ),
-  )
-  lost = float((lengths[best] - lengths["table"]).mean())
-  others = [name for name in LAWS if name != best]
-  second = min(others, key=lambda name: lengths[name].mean())
-  gap = lengths[second] - lengths[best]
-  mean, bounds = mean_of(gap)
-  low, high = bounds or (mean, mean)
-  told = "" if low > 0 else ", which so few images cannot tell from 0"
-  exponent = f" of exponent {fitted['zipf']:.2f}" if best == "zipf" else ""
-  answer = (
-    f"Of the three laws a {best} one{exponent} fits best, by {shown(float(gap.mean()))} bits a "
-    f"token ({shown(low)} to {shown(high)}) before the {second} one{told}. {_of_table(lost)}"
-  )
-  tables: dict[str, Any] = {
-    "counts_by_rank": total.tolist(),
-    "laws": {
-      name: np.round(law(size, fitted[name]), 9).tolist() for name, (law, _) in LAWS.items()
-    },
-  }
-  return Section(
-    "distribution", "Which distribution do the codes follow?", answer, measures, tables=tables
   )
 
 

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from jaxt2i.cli import writing
+
 _WHAT = "says in numbers and figures what a tokenizer's latent space is like, and writes one page"
 
 
@@ -24,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
   workdir = Path(args.workdir)
   out = Path(args.out) if args.out else workdir / "analysis" / "latents"
+  writing.spare_included(out, "choose another --out")
   latent_page.require_folder(out)  # before minutes of work
   report, road = analyze(workdir, args.split)
   page = latent_page.write(report, road, out)

@@ -22,12 +22,26 @@ def require_folder(out: Path) -> None:
 
 
 def require_writable(folder: Path) -> None:
-  """UserError if the folder cannot be written to, or made: before anything is measured."""
+  """UserError if a run's folder cannot be written to, or made: before anything is measured."""
+  spare_included(folder, "copy that model's folder (cp -r) and give the copy as --workdir")
   place = folder if folder.exists() else folder.parent
   if folder.exists() and not folder.is_dir():
     raise UserError(f"cannot write to {folder} (it is no folder): free the path.")
   if place.exists() and not os.access(place, os.W_OK | os.X_OK):
     raise UserError(f"cannot write to {folder} (no permission): copy the run to where you may.")
+
+
+def spare_included(folder: Path, instead: str) -> None:
+  """UserError if the folder is of the model that comes along, which all who use it share.
+
+  Args:
+    folder: to be written to.
+    instead: what to do.
+  """
+  from jaxt2i.weights import INCLUDED  # not above: `--help` should not wait for JAX
+
+  if folder.resolve().is_relative_to(INCLUDED.resolve()):
+    raise UserError(f"{folder} would be in the model that comes along with jaxt2i: {instead}.")
 
 
 def write(

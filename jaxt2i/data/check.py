@@ -159,13 +159,16 @@ def _duplicates(facts: Sequence[Facts], groups: np.ndarray) -> Iterator[Finding]
 
 
 def _captions(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-  long, garbled = [], []
+  lacking, long, garbled = [], [], []
   for record in prepared.Rows(directory, min(manifest["image_sizes"])):
+    if not record.captions or not all(caption.strip() for caption in record.captions):
+      lacking.append(record.image_id)
     for caption in record.captions:
       if len(caption) > _LONG_CAPTION:
         long.append(f"{record.image_id} ({len(caption):,} characters)")
       if _GARBLED.search(caption):
         garbled.append(f"{record.image_id} ({caption[:60]!r})")
+  yield from _found("error", "images have no caption, or an empty one", lacking)
   yield from _found("warning", f"captions of more than {_LONG_CAPTION:,} characters", long)
   yield from _found("warning", "captions that were probably read in a wrong encoding", garbled)
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxt2i.data.records import Record, Source
-from jaxt2i.errors import UserError
+from jaxt2i.evaluators.captioned import captioned
 from jaxt2i.matcher import Matcher
 from jaxt2i.pipeline import Drawings, Pipeline
 from jaxt2i.sampling import SamplingOptions
@@ -106,19 +106,10 @@ class Drawing:
     numbers = spread(len(self.source), self.n)
     size = max(1, PIECE // (self.reranking.candidates if self.reranking else 1))
     for start in range(0, len(numbers), size):
-      records = [_captioned(self.source[i]) for i in numbers[start : start + size]]
+      records = [captioned(self.source[i]) for i in numbers[start : start + size]]
       piece = Piece(records, start, pipeline, self.seed, self.options, self.reranking)
       for score in scores:
         score.add(piece)
-
-
-def _captioned(record: Record) -> Record:
-  if not record.captions or not record.captions[0].strip():
-    raise UserError(
-      f"the image {record.image_id} has no caption to draw: give it one, or leave it out "
-      "(`jaxt2i data check` lists such images)."
-    )
-  return record
 
 
 def spread(count: int, n: int) -> list[int]:

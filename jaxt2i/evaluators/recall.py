@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from jaxt2i.data.records import Source
 from jaxt2i.evaluators import intervals
+from jaxt2i.evaluators.captioned import captioned
 from jaxt2i.evaluators.drawn import spread
 from jaxt2i.evaluators.intervals import Value
 from jaxt2i.pipeline import Pipeline
@@ -31,8 +32,8 @@ class Recall:
   seed: int = 0
 
   def __call__(self, pipeline: Pipeline) -> dict[str, Value]:
-    """Draws and compares."""
-    records = [self.source[i] for i in spread(len(self.source), self.n)]
+    """Draws and compares; UserError at an image without a caption."""
+    records = [captioned(self.source[i]) for i in spread(len(self.source), self.n)]
     real = np.stack([record.image for record in records])
     drawings = pipeline(
       [record.captions[0] for record in records],

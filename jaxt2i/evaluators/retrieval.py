@@ -11,6 +11,7 @@ from jaxt2i.data.records import Source
 from jaxt2i.data.splits import same_words
 from jaxt2i.errors import UserError
 from jaxt2i.evaluators import intervals
+from jaxt2i.evaluators.captioned import captioned
 from jaxt2i.evaluators.drawn import Piece
 from jaxt2i.evaluators.intervals import Value
 from jaxt2i.matcher import Matcher
@@ -37,11 +38,11 @@ class Retrieval:
   source: Source
 
   def __call__(self, matcher: Matcher) -> dict[str, Value]:
-    """Evaluates a matcher on the whole split."""
+    """Evaluates a matcher on the whole split; UserError at an image without a caption."""
     captions, points = [], []
     for start in range(0, len(self.source), _AT_ONCE):  # all pixels may not fit into memory
       end = min(start + _AT_ONCE, len(self.source))
-      records = [self.source[i] for i in range(start, end)]
+      records = [captioned(self.source[i]) for i in range(start, end)]
       captions += [record.captions for record in records]
       points.append(matcher.images(np.stack([record.image for record in records])))
     images, texts = np.concatenate(points), matcher.texts([each[0] for each in captions])

@@ -75,9 +75,13 @@ class Scores:
       self._scores["inception"] = by_inception, {"network": said_of_sets}
     if "clip" in names:
       assert clip is not None
-      by_clip = Generation(published.clip_space(clip), floor)
-      self._scores["clip"] = by_clip, {"network": published.protocol_of_sets(clip, drawn)}
-      self._scores["clip_score"] = ClipScores(clip), {"network": published.protocol(clip)}
+      self._add_clip(clip, floor)
+
+  def _add_clip(self, clip: Clip, floor: Source | None) -> None:
+    by_clip = Generation(published.clip_space(clip), floor)
+    said_of_sets = published.protocol_of_sets(clip, self._drawn)
+    self._scores["clip"] = by_clip, {"network": said_of_sets}
+    self._scores["clip_score"] = ClipScores(clip), {"network": published.protocol(clip)}
 
   def measure(self, drawing: Drawing, pipeline: Pipeline) -> dict[str, Measured]:
     """Draws once, and asks all."""

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from jaxt2i.analysis import latent_labels
+from jaxt2i.analysis import latent_clusters, latent_labels
+from jaxt2i.analysis.latent_goals import LatentGoals, judge
 from jaxt2i.analysis.latent_set import labels
+from jaxt2i.analysis.measures import intervals, values
 from jaxt2i.data.records import Record
 from tests.analysis.latent_sets import latent_set
 
@@ -78,7 +80,7 @@ def test_clusters_of_separate_classes_are_the_classes():
   rng = RNG(0)
   truth = rng.integers(3, size=60)
   rows = 10 * np.eye(3)[truth] + rng.normal(size=(60, 3))
-  assert adjusted_rand_score(truth, latent_labels.clusters(rows, 3)) == 1
+  assert adjusted_rand_score(truth, latent_clusters.clusters(rows, 3)) == 1
 
 
 def test_agreement_by_chance_is_told_beside_it():
@@ -106,11 +108,60 @@ def test_a_label_that_training_lacks_has_no_probe():
   assert "no class of them is common enough in training" in section.answer
 
 
-def test_without_labels_the_section_says_so():
+def captioned_set(rng, classes, words):
+  """Grids of nine random tokens but the first three, which tell the class."""
+  tokens = rng.integers(3, 12, size=(len(classes), 3, 3))
+  tokens[:, 0] = classes[:, None]
+  codes = np.concatenate([8 * np.eye(3, 4), RNG(0).normal(size=(9, 4))])
+  return latent_set(tokens, codes, captions=[f"a {word}" for word in words])
+
+
+def test_without_labels_clusters_are_compared_with_words():
+  rng = RNG(5)
+  classes = rng.integers(3, size=90)
+  found = captioned_set(rng, classes, np.array(["cat", "dog", "boat"])[classes])
+  section = latent_labels.measure(found, found)
+  assert "the data has no labels" in section.answer
+  assert "100% of 3 words" in section.answer
+  assert "100% of which have “" in section.answer
+  assert value(section, "cluster_words") == 1
+  # No clusters tell more of a word than there is to know.
+  most = max(_entropy(np.mean(classes == k)) for k in range(3))
+  assert value(section, "cluster_floor_bits") < value(section, "cluster_largest_bits") <= most
+  assert "Do codes mean what words say?" in section.notes[0]
+  assert not [m for m in section.measures if m.name == "organised"]
+  (verdict,) = judge(LatentGoals(organised=0.5), values([section]), intervals([section]))
+  assert (verdict.measured, verdict.reached) == (None, None)
+
+
+def _entropy(p):
+  return float(-p * np.log2(p) - (1 - p) * np.log2(1 - p))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clusters_tell_nothing_of_unrelated_words(seed):
+  rng = RNG(seed)
+  some = rng.choice(["cat", "dog", "tree", "house", "boat"], 80)
+  section = latent_labels.measure(*[captioned_set(rng, rng.integers(3, size=80), some)] * 2)
+  # By chance one word in one of 20 such reports.
+  assert value(section, "cluster_words") <= 1 / 5
+  assert value(section, "cluster_largest_bits") < 1.5 * value(section, "cluster_floor_bits")
+
+
+def test_without_labels_and_words_the_section_says_so():
   plain = latent_set(np.zeros((20, 2, 2), int), np.eye(2))
   section = latent_labels.measure(plain, plain)
   assert section.measures == ()
   assert "no labels" in section.answer
+  assert "In their place: nothing, as no word of captions" in section.answer
+
+
+def test_equal_latents_have_no_clusters():
+  words = ["a cat", "a dog"] * 10
+  same = latent_set(np.zeros((20, 2, 2), int), np.eye(2), captions=words)
+  section = latent_labels.measure(same, same)
+  assert section.measures == ()
+  assert "all images have the same latents" in section.answer
 
 
 def test_coarse_pictures_are_means_of_squares():

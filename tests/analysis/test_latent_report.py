@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxt2i import data, pipeline
-from jaxt2i.analysis import latent_drawing, latent_page, latent_report
+from jaxt2i.analysis import latent_drawing, latent_page, latent_report, page
 from jaxt2i.analysis.latent_goals import LatentGoals
 from tests.runs import config_of
 
@@ -41,7 +41,7 @@ def test_a_collapsed_codebook_is_reported_rather_than_stumbled_over(
   assert not {"swaps", "swap_edits", "pairs"} & figures.keys()
   text = json.dumps(latent_page._plain(report.json()), allow_nan=False)
   assert json.loads(text)["sparse"]["measures"]["usage"]["value"] == 1 / 512
-  pictures = {name: latent_page._encoded(figure, "png") for name, figure in figures.items()}
+  pictures = {name: page.encoded(figure, "png", 120) for name, figure in figures.items()}
   assert "Not measured: fewer than three codes occur (1)" in latent_page.render(
     report, pictures, maps
   )

@@ -9,9 +9,11 @@ import shutil
 
 import pytest
 
+from jaxt2i import data
 from jaxt2i.analysis import latent_report, latent_set
 from jaxt2i.cli import main
 from tests.runs import config_of
+from tests.sources import Recaptioned
 
 SECTIONS = ["complete", "sparse", "sampleable", "distribution", "smooth", "organised", "words"]
 VOID = {"meta", "img", "br"}
@@ -156,7 +158,39 @@ def test_goals_are_told_property_by_property(page):
   assert re.search("reached|cannot be said", cells)
 
 
+def test_a_tokenizer_needs_no_captions_and_data_no_labels(
+  tokenizer_run, copy, tmp_path, monkeypatch, capsys
+):
+  bare(monkeypatch)
+  out = tmp_path / "out"
+  workdir = copy(tokenizer_run, latent_goals={"organised": 0.5})
+  assert main(["analyze", "latents", f"--workdir={workdir}", f"--out={out}"]) == 0
+  printed = capsys.readouterr().out
+  assert "Not measured against labels: the data has no labels" in printed
+  assert re.search(r"organised +at least 0.5 +– +cannot be said", printed)
+  numbers = json.loads((out / "latents.json").read_text(encoding="utf-8"))
+  assert [key for key in numbers if key not in ("about", "goals", "maps")] == SECTIONS
+  assert "the data has no labels" in Parsed((out / "index.html").read_text()).text["p"]
+
+
+def bare(monkeypatch):
+  """Data without captions or attributes."""
+  original = data.load
+
+  def load(split, **options):
+    return Recaptioned(original(split, **options), (), {})
+
+  monkeypatch.setattr(data, "load", load)
+
+
 # --- refusals ---
+
+
+def test_a_prior_draws_for_no_image_without_a_caption(prior_run, tmp_path, monkeypatch, capsys):
+  bare(monkeypatch)
+  arguments = [f"--workdir={prior_run}", f"--out={tmp_path / 'out'}"]
+  assert main(["analyze", "latents", *arguments]) == 1
+  assert "has no caption, or an empty one" in one_error_line(capsys)
 
 
 def test_no_run(tmp_path, capsys):

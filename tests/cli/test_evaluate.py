@@ -10,10 +10,11 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from jaxt2i import cli, evaluation_report, pipeline, pretrained
+from jaxt2i import cli, data, evaluation_report, pipeline, pretrained
 from jaxt2i.evaluators import frechet, reconstruction
 from jaxt2i.pipeline import Pipeline
 from tests.runs import config_of, metrics_of, train
+from tests.sources import Recaptioned
 from tests.supplied import inception_weights, write_clip
 
 
@@ -333,6 +334,39 @@ def test_what_chooses_pictures_cannot_judge_them(prior_run, judge, copy, tmp_pat
   assert results["candidates"] == 3
   assert results["rerank"] != results["judge_protocol"]
   assert "sha256" in results["rerank"]
+
+
+def without_captions(monkeypatch, *splits):
+  """Data whose splits of these names say nothing of their images."""
+  original = data.load
+
+  def load(split, **options):
+    found = original(split, **options)
+    return Recaptioned(found, ()) if split in splits else found
+
+  monkeypatch.setattr(data, "load", load)
+
+
+@pytest.mark.parametrize("metrics", ["likelihood", "retrieval", "attributes", "copies"])
+def test_a_split_without_captions_is_refused(prior_run, judge, metrics, monkeypatch, capsys):
+  without_captions(monkeypatch, "val")
+  ask = [f"--judge={judge}"] if metrics == "retrieval" else []
+  assert evaluate(f"--workdir={prior_run}", f"--metrics={metrics}", *ask) == 1
+  assert "has no caption, or an empty one: give it one" in one_error_line(capsys)
+  assert not (prior_run / "eval" / "val.json").exists()
+
+
+def test_a_dual_encoder_wants_captions_too(judge, monkeypatch, capsys):
+  without_captions(monkeypatch, "val")
+  assert evaluate(f"--workdir={judge}") == 1
+  assert "has no caption, or an empty one: give it one" in one_error_line(capsys)
+
+
+def test_reconstructions_need_no_captions(prior_run, copy, monkeypatch):
+  without_captions(monkeypatch, "val")
+  workdir = copy(prior_run)
+  assert evaluate(f"--workdir={workdir}", "--metrics=reconstruction") == 0
+  assert results_of(workdir)["psnr"] > 0
 
 
 def test_choices_made_on_a_test_split_are_counted(prior_run, copy, capsys):

@@ -1,5 +1,6 @@
 """Checks of prepared data: each thing that can be wrong, and what is not."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -209,6 +210,15 @@ def test_long_captions_and_wrong_encodings(tmp_path, photos):
   assert (garbled.level, garbled.count) == ("warning", 6)
   assert garbled.what == "captions that were probably read in a wrong encoding"
   assert [name.split()[0] for name in garbled.names] == ["c.png"] * 5 + ["d.png"]
+
+
+@pytest.mark.parametrize("captions", [("",), ("a dog", " ")])
+def test_images_without_captions(tmp_path, photos, captions):
+  # `prepare` leaves empty captions out: what others have prepared may hold some.
+  first, second = (entry(photos / name, encoded(photo(i))) for i, name in enumerate(("a", "b")))
+  lacking = dataclasses.replace(second, captions=captions)
+  (finding,) = findings(prepared_photos(tmp_path, [first, lacking]))
+  assert finding == Finding("error", "images have no caption, or an empty one", 1, ("b",))
 
 
 @pytest.mark.parametrize("protocols", [(), ("image", "caption")])
