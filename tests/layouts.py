@@ -1,5 +1,6 @@
-"""Run as a program on eight simulated devices: what training steps of each layout give, as JSON."""
+"""Run as a program on eight simulated devices: what training and drawing give there, as JSON."""
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -11,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxt2i import cost, experiment
+import jaxt2i
+from jaxt2i import cost, experiment, sharding
 from jaxt2i.training import Training
 from tests.runs import config
 
@@ -22,6 +24,7 @@ LAYOUTS = {
   "tensor": {"data": 2, "fsdp": 1, "tensor": 4},
   "mixed": {"data": 2, "fsdp": 2, "tensor": 2},
 }
+PROMPT, SEED = "large red star left of small blue heart", 7  # of what is drawn
 TOKENIZER = "vqvae:{},vit,shapes,tiny"
 WIDER = {"model.network.width": 64, "model.network.heads": 4}
 
@@ -69,9 +72,23 @@ def results(name: str, mesh: dict[str, int], changes: dict[str, Any]) -> dict[st
   }
 
 
+def drawn(workdir: str) -> dict[str, Any]:
+  """Tokens of two pictures of a prior: among others, and with its weights on all devices."""
+  pipe = jaxt2i.load(workdir)
+  mesh = sharding.make_mesh(8)
+  weights = jax.device_put(
+    (pipe.prior_variables, pipe.tokenizer_variables), sharding.replicated(mesh)
+  )
+  everywhere = dataclasses.replace(pipe, prior_variables=weights[0], tokenizer_variables=weights[1])
+  return {
+    name: used([PROMPT], n=16, seed=SEED).tokens[0, [0, 13]].tolist()
+    for name, used in (("one of eight", pipe), ("all of eight", everywhere))
+  }
+
+
 if __name__ == "__main__":
   found: dict[str, Any] = {}
   for case, name, changes in cases(sys.argv[1]):
     layouts = {"one", "data"} if case == "plain" else LAYOUTS
     found[case] = {layout: results(name, LAYOUTS[layout], changes) for layout in layouts}
-  print(json.dumps(found))
+  print(json.dumps({"layouts": found, "drawn": drawn(sys.argv[2])}))

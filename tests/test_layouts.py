@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 
+import jaxt2i
 from jaxt2i.stored import complete_steps
-from tests.layouts import TOKENIZER
+from tests.layouts import PROMPT, SEED, TOKENIZER
 from tests.runs import metrics_of
 
 CUT = ["data", "fsdp", "tensor", "mixed"]
@@ -22,15 +23,10 @@ def environment(devices: int) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def found(tokenizer_run) -> dict:
-  """What each layout gives, by case and layout; one process for all.
-
-  "plain" has no codebook (all that its devices tell each other is gradients) and no layout that
-  cuts the state. The codebook of "codebook" follows the latents of all devices. "prior" has Muon,
-  and blanks tokens by chance.
-  """
+def of_eight(tokenizer_run, prior_run) -> dict:
+  """All that eight devices give, by one process."""
   done = subprocess.run(
-    [sys.executable, "-m", "tests.layouts", str(tokenizer_run)],
+    [sys.executable, "-m", "tests.layouts", str(tokenizer_run), str(prior_run)],
     cwd=os.path.dirname(os.path.dirname(__file__)),
     env=environment(8),
     capture_output=True,
@@ -38,6 +34,17 @@ def found(tokenizer_run) -> dict:
   )
   assert done.returncode == 0, done.stderr
   return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def found(of_eight) -> dict:
+  """What each layout gives, by case and layout.
+
+  "plain" has no codebook (all that its devices tell each other is gradients) and no layout that
+  cuts the state. The codebook of "codebook" follows the latents of all devices. "prior" has Muon,
+  and blanks tokens by chance.
+  """
+  return of_eight["layouts"]
 
 
 @pytest.mark.parametrize("layout", CUT)
@@ -93,6 +100,16 @@ def test_fsdp_devices_hold_their_share_of_parameters_and_optimizer(found, case):
 @pytest.mark.parametrize("case", ["codebook", "prior"])
 def test_tensor_parallel_devices_hold_less(found, case):
   assert found[case]["tensor"]["held"] < 0.6 * found[case]["one"]["held"]
+
+
+@pytest.mark.parametrize("devices", ["one of eight", "all of eight"])
+def test_a_picture_is_the_same_alone_among_16_and_on_eight_devices(of_eight, prior_run, devices):
+  pipe = jaxt2i.load(prior_run)
+  alone = [
+    pipe([PROMPT], n=1, seed=SEED, indices=np.array([[index]])).tokens[0, 0] for index in (0, 13)
+  ]
+  np.testing.assert_array_equal(of_eight["drawn"][devices], alone)
+  assert not np.array_equal(*alone)
 
 
 def test_a_run_moves_between_eight_devices_one_and_four(tmp_path, repository):

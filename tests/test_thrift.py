@@ -48,7 +48,7 @@ def test_a_thrifty_prior_learns_and_resumes_to_the_same_bits(tmp_path, tokenizer
 
 
 def step_of(tokenizer, **changes):
-  """The step of a config, lowered, and the state's shapes. AdamW's: Muon has products of its own."""
+  """The step of a config, lowered, and the state's shapes. Muon would have products of its own."""
   chosen = config(NAME, tokenizer=str(tokenizer), **{"optimizer.kind": "adamw"}, **changes)
   what, training = experiment.make(chosen), Training.of(chosen)
   mesh = training.make_mesh()
