@@ -1,7 +1,9 @@
-"""What a training step costs: seconds, floating-point operations, parameters."""
+"""What a training step costs: seconds, floating-point operations, parameters, bytes moved."""
 
 import dataclasses
 import functools
+import math
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +16,17 @@ import numpy as np
 from jaxt2i import experiment, summary
 from jaxt2i.experiment import Experiment
 from jaxt2i.training import Training
+
+# The text of a compiled program: its computations, who runs whom, what devices tell each other.
+_COMPUTATION = re.compile(r"^(ENTRY )?%?(\S+) \(.*\{$")
+_CALL = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%?([\w.-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_COLLECTIVE = re.compile(
+  r" = (?P<result>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
+  r"collective-permute)\("
+)
+_ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
 _STEPS = 7
 _SIDE = 2048  # of the matrices whose product is the measure of speed; larger ones are no faster
@@ -77,6 +90,59 @@ def flops(compiled: Any) -> float:
   if not isinstance(compiled, jax.stages.Compiled):
     return 0.0
   return (compiled.cost_analysis() or {}).get("flops", 0.0) * len(summary.devices(compiled))
+
+
+def moved(program: str) -> dict[str, int]:
+  """Bytes of the results of each kind of collective operation, on one device.
+
+  Args:
+    program: `as_text()` of a compiled one. What a loop repeats counts as often as that, once where
+      it does not say how often; of a choice all branches count.
+  """
+  own: dict[str, list[tuple[str, int]]] = {}
+  calls: dict[str, list[tuple[str, int]]] = {}
+  entry = name = ""
+  for line in program.splitlines():
+    if found := _COMPUTATION.match(line):
+      name = found[2]
+      own[name], calls[name] = [], []
+      entry = name if found[1] else entry
+    if found := _COLLECTIVE.search(line):
+      own[name].append((found["kind"], _array_bytes(found["result"])))
+    elif name and line != "}":
+      trips = _TRIPS.search(line)
+      branches = [part.strip(" %") for b in _BRANCHES.findall(line) for part in b.split(",")]
+      times = int(trips[1]) if trips else 1
+      calls[name] += [(other, times) for other in (*_CALL.findall(line), *branches)]
+  total: dict[str, int] = {}
+
+  def add(name: str, times: int) -> None:
+    for kind, size in own[name]:
+      total[kind] = total.get(kind, 0) + times * size
+    for other, repeated in calls[name]:
+      add(other, times * repeated)
+
+  add(entry, 1)
+  return total
+
+
+def _array_bytes(shapes: str) -> int:
+  """`(f32[2,3]{1,0}, u32[])` -> 28."""
+  arrays = _ARRAY.findall(shapes)
+  return sum(
+    _item_bytes(kind) * math.prod(map(int, filter(None, s.split(",")))) for kind, s in arrays
+  )
+
+
+def _item_bytes(kind: str) -> int:
+  """Of a number: `bf16` -> 2; what has no digits is a truth value."""
+  return max(1, int("".join(filter(str.isdigit, kind)) or 8) // 8)
+
+
+def held(tree: Any) -> int:
+  """Bytes that the first device holds of arrays, or would hold of shapes with shardings."""
+  leaves = jax.tree.leaves(tree)
+  return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
 
 
 def _timed(run: Callable[[], Any]) -> tuple[float, Any]:

@@ -127,6 +127,11 @@ _ROWS = re.compile(r"(^|/)(out|text_out|down)/kernel$")
 _CUT = ("params", "ema_params", "opt_state")  # other collections are small: on every device
 
 
+def cuts_state(mesh: Mesh) -> bool:
+  """Whether a device of the mesh holds a part of the state only."""
+  return mesh.shape[FSDP] * mesh.shape[TENSOR] > 1
+
+
 def state_sharding(state: Any, mesh: Mesh) -> Any:
   """Where each array of a `TrainState` lies, by the path of its parameter; same structure.
 

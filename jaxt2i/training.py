@@ -72,7 +72,14 @@ class Training:
     return jax.tree.map(place, shapes, places)
 
   def fresh(self, what: Experiment, mesh: Mesh) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step, the same bits on any mesh.
+
+    Where the mesh cuts it no device ever holds it whole: each makes its part. What comes from
+    elsewhere (a frozen tokenizer) then is part of the program that makes it.
+    """
+    if sharding.cuts_state(mesh):
+      places = jax.tree.map(lambda x: x.sharding, self.shapes(what, mesh))
+      return jax.jit(lambda: self._create(what), out_shardings=places)()
     state = self._create(what)
     return jax.device_put(state, sharding.state_sharding(state, mesh))
 

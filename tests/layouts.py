@@ -1,15 +1,21 @@
-"""Run as a program on eight simulated devices: what training steps of each layout give, as JSON."""
+"""Run as a program on eight simulated devices: what training and drawing give there, as JSON."""
 
+import dataclasses
+import hashlib
 import json
-import math
-import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+import jaxt2i
+from jaxt2i import cost, experiment, sharding
+from jaxt2i.training import Training
+from tests.runs import config
 
 LAYOUTS = {
   "one": {"data": 1, "fsdp": 1, "tensor": 1},
@@ -18,46 +24,35 @@ LAYOUTS = {
   "tensor": {"data": 2, "fsdp": 1, "tensor": 4},
   "mixed": {"data": 2, "fsdp": 2, "tensor": 2},
 }
-WIDER = {"batch_size": 8, "model.network.width": 64, "model.network.heads": 4}
-_COLLECTIVE = re.compile(
-  r" = (?P<result>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
-  r"collective-permute)(-start)?\("
-)
-_BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "u8": 1, "bf16": 2, "f64": 8, "s64": 8}
+PROMPT, SEED = "large red star left of small blue heart", 7  # of what is drawn
+TOKENIZER = "vqvae:{},vit,shapes,tiny"
+WIDER = {"model.network.width": 64, "model.network.heads": 4}
 
 
-def moved(hlo: str) -> dict[str, int]:
-  """Bytes of the results of each kind of collective operation of a compiled program."""
-  found: dict[str, int] = {}
-  for match in _COLLECTIVE.finditer(hlo):
-    arrays = re.findall(r"(\w+)\[([\d,]*)\]", match["result"])
-    size = sum(_BYTES[kind] * math.prod(map(int, filter(None, s.split(",")))) for kind, s in arrays)
-    found[match["kind"]] = found.get(match["kind"], 0) + size
-  return found
+def cases(tokenizer: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+  """(name that tests know it by, config, changes), given the workdir of a tokenizer."""
+  yield "plain", TOKENIZER.format("fsq"), WIDER
+  yield "codebook", TOKENIZER.format("ema"), WIDER
+  yield "prior", "prior:shapes,tiny", {"tokenizer": tokenizer, "model.width": 64, "model.heads": 4}
 
 
-def held(tree: Any) -> int:
-  """Bytes that the first device holds."""
-  first = jax.devices()[0]
-  shards = (shard for x in jax.tree.leaves(tree) for shard in x.addressable_shards)
-  return sum(shard.data.nbytes for shard in shards if shard.device == first)
-
-
-def results(name: str, mesh: dict[str, int]) -> dict[str, Any]:
+def results(name: str, mesh: dict[str, int], changes: dict[str, Any]) -> dict[str, Any]:
   """Of three steps."""
-  from jaxt2i import experiment
-  from jaxt2i.training import Training
-  from tests.runs import config
-
   axes = {f"mesh.{axis}": size for axis, size in mesh.items()}
-  chosen = config(name, **WIDER, **axes)
+  chosen = config(name, batch_size=8, **changes, **axes)
   what, training = experiment.make(chosen), Training.of(chosen)
   devices = training.make_mesh()
   state = training.fresh(what, devices)
-  sizes = {
+  bits = b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(state))
+  found = {
+    "bits": hashlib.sha256(bits).hexdigest(),
     "params": sum(x.nbytes for x in jax.tree.leaves(state.params)),
-    "held": held((state.params, state.opt_state)),
+    "held": cost.held((state.params, state.ema_params, state.opt_state)),
+    "all": cost.held(state),
   }
+  if mesh == LAYOUTS["fsdp"]:
+    memory = jax.jit(lambda: training.fresh(what, devices)).lower().compile().memory_analysis()
+    found["making"] = memory.output_size_in_bytes + memory.temp_size_in_bytes
   lines = []
   with tempfile.TemporaryDirectory() as folder:
     batches = what.start(state, Path(folder)).batches(0)
@@ -70,14 +65,30 @@ def results(name: str, mesh: dict[str, int]) -> dict[str, Any]:
       )
       batch = next(batches)
   counts = state.collections.get("codebook", {}).get("quantizer", {}).get("count", np.zeros(1))
-  return {
-    **sizes,
+  return found | {
     "lines": lines,
-    "moved": moved(step.as_text()),
+    "moved": cost.moved(step.as_text()),
     "counts": np.asarray(counts, np.float64).tolist(),
   }
 
 
+def drawn(workdir: str) -> dict[str, Any]:
+  """Tokens of two pictures of a prior: among others, and with its weights on all devices."""
+  pipe = jaxt2i.load(workdir)
+  mesh = sharding.make_mesh(8)
+  weights = jax.device_put(
+    (pipe.prior_variables, pipe.tokenizer_variables), sharding.replicated(mesh)
+  )
+  everywhere = dataclasses.replace(pipe, prior_variables=weights[0], tokenizer_variables=weights[1])
+  return {
+    name: used([PROMPT], n=16, seed=SEED).tokens[0, [0, 13]].tolist()
+    for name, used in (("one of eight", pipe), ("all of eight", everywhere))
+  }
+
+
 if __name__ == "__main__":
-  found = {layout: results(sys.argv[1], mesh) for layout, mesh in LAYOUTS.items()}
-  print(json.dumps(found))
+  found: dict[str, Any] = {}
+  for case, name, changes in cases(sys.argv[1]):
+    layouts = {"one", "data"} if case == "plain" else LAYOUTS
+    found[case] = {layout: results(name, LAYOUTS[layout], changes) for layout in layouts}
+  print(json.dumps({"layouts": found, "drawn": drawn(sys.argv[2])}))

@@ -10,21 +10,24 @@ import time
 import numpy as np
 import pytest
 
+import jaxt2i
 from jaxt2i.stored import complete_steps
+from tests.layouts import PROMPT, SEED, TOKENIZER
 from tests.runs import metrics_of
 
-NAME = "vqvae:{},vit,shapes,tiny"
+CUT = ["data", "fsdp", "tensor", "mixed"]
 
 
 def environment(devices: int) -> dict[str, str]:
   return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
 
 
-def results(quantizer: str) -> dict:
-  root = os.path.dirname(os.path.dirname(__file__))
+@pytest.fixture(scope="module")
+def of_eight(tokenizer_run, prior_run) -> dict:
+  """All that eight devices give, by one process."""
   done = subprocess.run(
-    [sys.executable, "-m", "tests.layouts", NAME.format(quantizer)],
-    cwd=root,
+    [sys.executable, "-m", "tests.layouts", str(tokenizer_run), str(prior_run)],
+    cwd=os.path.dirname(os.path.dirname(__file__)),
     env=environment(8),
     capture_output=True,
     text=True,
@@ -34,27 +37,39 @@ def results(quantizer: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def plain() -> dict:
-  """Without a codebook: all that devices tell each other is gradients."""
-  return results("fsq")
+def found(of_eight) -> dict:
+  """What each layout gives, by case and layout.
+
+  "plain" has no codebook (all that its devices tell each other is gradients) and no layout that
+  cuts the state. The codebook of "codebook" follows the latents of all devices. "prior" has Muon,
+  and blanks tokens by chance.
+  """
+  return of_eight["layouts"]
 
 
-@pytest.fixture(scope="module")
-def codebook() -> dict:
-  """With a codebook that follows the latents of all devices."""
-  return results("ema")
+@pytest.mark.parametrize("layout", CUT)
+@pytest.mark.parametrize("case", ["codebook", "prior"])
+def test_losses_are_those_of_one_device(found, case, layout):
+  for one, many in zip(found[case]["one"]["lines"], found[case][layout]["lines"], strict=True):
+    np.testing.assert_allclose(many["loss"], one["loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("layout", ["data", "fsdp", "tensor", "mixed"])
-def test_losses_are_those_of_one_device(plain, codebook, layout):
-  for found in (plain, codebook):
-    for one, many in zip(found["one"]["lines"], found[layout]["lines"], strict=True):
-      np.testing.assert_allclose(many["loss"], one["loss"], rtol=1e-5)
+@pytest.mark.parametrize("layout", CUT)
+@pytest.mark.parametrize("case", ["codebook", "prior"])
+def test_the_first_state_is_the_same_bits(found, case, layout):
+  assert found[case][layout]["bits"] == found[case]["one"]["bits"]
 
 
-@pytest.mark.parametrize("layout", ["data", "fsdp", "tensor", "mixed"])
-def test_codes_are_counted_and_revived_over_all_devices(codebook, layout):
-  dead = lambda found: [line["dead_codes"] for line in found["lines"]]
+@pytest.mark.parametrize("case", ["codebook", "prior"])
+def test_no_device_ever_holds_the_whole_state(found, case):
+  whole, cut = found[case]["one"]["all"], found[case]["fsdp"]
+  assert cut["all"] <= cut["making"] < 0.35 * whole
+
+
+@pytest.mark.parametrize("layout", CUT)
+def test_codes_are_counted_and_revived_over_all_devices(found, layout):
+  codebook = found["codebook"]
+  dead = lambda results: [line["dead_codes"] for line in results["lines"]]
   assert dead(codebook[layout]) == dead(codebook["one"])
   many, one = (np.array(codebook[name]["counts"]) for name in (layout, "one"))
   np.testing.assert_allclose(many.sum(), one.sum(), rtol=1e-6)  # no latent is left out
@@ -64,26 +79,41 @@ def test_codes_are_counted_and_revived_over_all_devices(codebook, layout):
   assert np.abs(many - one).max() < 2 * (1 - 0.99)
 
 
-def test_data_parallel_devices_tell_each_other_their_gradients_and_nothing_else(plain):
-  assert plain["one"]["moved"] == {}
-  (kind,) = plain["data"]["moved"]
+@pytest.mark.parametrize("case", ["plain", "prior"])
+def test_data_parallel_devices_tell_each_other_their_gradients_and_nothing_else(found, case):
+  assert found[case]["one"]["moved"] == {}
+  ((kind, moved),) = found[case]["data"]["moved"].items()
   assert kind == "all-reduce"
-  gradients, moved = plain["data"]["params"], plain["data"]["moved"][kind]
+  gradients = found[case]["data"]["params"]
   assert gradients <= moved <= 1.02 * gradients  # and the sums of metrics
+  one, data = (found[case][layout]["lines"] for layout in ("one", "data"))
+  np.testing.assert_allclose([x["loss"] for x in data], [x["loss"] for x in one], rtol=1e-5)
 
 
-def test_fsdp_devices_hold_their_share_of_parameters_and_optimizer(plain):
-  assert plain["data"]["held"] == plain["one"]["held"]
-  share = plain["fsdp"]["held"] / plain["one"]["held"]
-  assert 1 / 8 <= share < 1.1 / 8  # vectors are on every device
+@pytest.mark.parametrize("case", ["codebook", "prior"])
+def test_fsdp_devices_hold_their_share_of_parameters_and_optimizer(found, case):
+  one, data, fsdp = (found[case][layout]["held"] for layout in ("one", "data", "fsdp"))
+  assert data == one
+  assert 1 / 8 <= fsdp / one < 1.1 / 8  # vectors are on every device
 
 
-def test_tensor_parallel_devices_hold_less(plain):
-  assert plain["tensor"]["held"] < 0.6 * plain["one"]["held"]
+@pytest.mark.parametrize("case", ["codebook", "prior"])
+def test_tensor_parallel_devices_hold_less(found, case):
+  assert found[case]["tensor"]["held"] < 0.6 * found[case]["one"]["held"]
+
+
+@pytest.mark.parametrize("devices", ["one of eight", "all of eight"])
+def test_a_picture_is_the_same_alone_among_16_and_on_eight_devices(of_eight, prior_run, devices):
+  pipe = jaxt2i.load(prior_run)
+  alone = [
+    pipe([PROMPT], n=1, seed=SEED, indices=np.array([[index]])).tokens[0, 0] for index in (0, 13)
+  ]
+  np.testing.assert_array_equal(of_eight["drawn"][devices], alone)
+  assert not np.array_equal(*alone)
 
 
 def test_a_run_moves_between_eight_devices_one_and_four(tmp_path, repository):
-  command = [sys.executable, "-m", "jaxt2i.main", f"--config=configs/{NAME.format('ema')}"]
+  command = [sys.executable, "-m", "jaxt2i.main", f"--config=configs/{TOKENIZER.format('ema')}"]
   command[-1] = command[-1].replace("vqvae:", "vqvae.py:")
   loop = {"num_steps": 30, "log_every": 5, "eval_every": 30, "checkpoint_every": 5}
   command += [f"--config.loop.{name}={value}" for name, value in loop.items()]

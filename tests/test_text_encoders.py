@@ -9,6 +9,8 @@ import jaxt2i
 from jaxt2i import data, experiment, main, matcher, text
 from jaxt2i.errors import UsageError, UserError
 from jaxt2i.experiment.parts import FEATURES_FILE
+from jaxt2i.state import TrainState
+from jaxt2i.training import Training
 from jaxt2i.word_vectors import WordVectors
 from tests.runs import config, metrics_of, train
 from tests.sentences import random_encoder
@@ -89,6 +91,24 @@ def test_the_caption_reaches_the_logits_and_its_encoder_learns(make, name):
   leaves = jax.tree_util.tree_leaves_with_path(gradients)
   unread = [jax.tree_util.keystr(path) for path, gradient in leaves if not np.any(gradient)]
   assert not unread
+
+
+@pytest.mark.parametrize("name", ["gru", "minilm"])
+def test_a_state_cut_over_devices_is_made_of_the_same_bits(make, name, tmp_path):
+  changes = {"mesh.data": 1, "mesh.fsdp": 2}
+  if name == "gru":
+    WordVectors(("red", "star"), np.full((2, 64), 0.3, np.float32)).save(tmp_path / "vectors.txt")
+    changes["word_vectors"] = str(tmp_path / "vectors.txt")
+  chosen = make(name, **changes)
+  what, training = experiment.make(chosen), Training.of(chosen)
+  mesh = training.make_mesh()
+  found = training.fresh(what, mesh)
+  expected = TrainState.create(what.init(jax.random.key(0)), training.optimizer)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  for leaf, place in zip(*map(jax.tree.leaves, (found, training.shapes(what, mesh))), strict=True):
+    assert leaf.sharding == place.sharding
+  table = found.params["embed"]["embedding"]
+  assert {shard.data.size for shard in table.addressable_shards} == {table.size // 2}
 
 
 def test_a_caption_without_features_is_refused_before_training(make, feature_file, tmp_path):

@@ -6,6 +6,7 @@ As in DALL·E (arXiv 2102.12092), with the caption through an encoder of its own
 import math
 from functools import reduce
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
@@ -131,7 +132,9 @@ class AutoregressivePrior(Prior):
     return self.embed(row)
 
   def _blanks(self, batch: int) -> Float[Array, "B D"]:
-    return self.embed(jnp.full((batch,), self.codes_apart))
+    # A row, not looked up: a second gradient of the whole table would go over all devices.
+    blank = jax.lax.index_in_dim(self.embed.embedding, self.codes_apart, keepdims=False)
+    return jnp.broadcast_to(blank, (batch, self.width))
 
   def _origins(self) -> Float[Array, "P D"]:
     return (self.from_rows + self.from_columns).reshape(-1, self.width)
