@@ -56,7 +56,11 @@ def of_share(hits: Bool[np.ndarray, " n"]) -> tuple[float, float]:
   share = float(np.mean(hits))
   centre = (share + z2 / (2 * n)) / (1 + z2 / n)
   half = _DEVIATIONS * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2)) / (1 + z2 / n)
-  return max(0.0, centre - half), min(1.0, centre + half)
+  # Rounding would leave 1e-18 where the formula has 0.
+  return (
+    0.0 if share == 0 else max(0.0, centre - half),
+    1.0 if share == 1 else min(1.0, centre + half),
+  )
 
 
 def mean(name: str, values: Float[np.ndarray, " n"]) -> dict[str, Value]:
