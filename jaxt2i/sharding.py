@@ -4,6 +4,7 @@ One program for one device and for many: XLA's partitioner makes of the same jit
 device does and what they tell each other (GSPMD, arXiv 2105.04663).
 """
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -96,6 +97,13 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_spec(mesh: Mesh) -> PartitionSpec:
   """Rows are cut over all axes but "tensor"."""
   return PartitionSpec(tuple(axis for axis in mesh.axis_names if axis != TENSOR))
+
+
+def known_inside(mesh: Mesh) -> contextlib.AbstractContextManager[Any]:
+  """While a step is traced under it, `models.rows` knows the mesh, where that cuts the state."""
+  if not cuts_state(mesh):
+    return contextlib.nullcontext()
+  return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:

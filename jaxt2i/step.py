@@ -1,6 +1,7 @@
 """The training step: gradients, the optimiser, moving averages, as one compiled program."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxt2i.errors import UsageError
 from jaxt2i.metrics import Count, Mean
 from jaxt2i.optim import descend
-from jaxt2i.sharding import batch_spec, replicated
+from jaxt2i.sharding import batch_spec, known_inside, replicated
 from jaxt2i.state import TrainState, ema
 from jaxt2i.tasks.base import LossOutput, Task
 from jaxt2i.types import Batch, Key
@@ -199,8 +200,14 @@ def jit_step(step: StepFn, mesh: Mesh, state_sharding: Any = None) -> StepFn:
   """
   on_cpu = mesh.devices.flat[0].platform == "cpu"
   everywhere = replicated(mesh)
+
+  @functools.wraps(step)
+  def placed(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Any]]:
+    with known_inside(mesh):
+      return step(state, batch)
+
   return jax.jit(
-    step,
+    placed,
     in_shardings=(state_sharding or everywhere, NamedSharding(mesh, batch_spec(mesh))),
     out_shardings=(state_sharding, everywhere) if state_sharding else everywhere,
     donate_argnums=0,

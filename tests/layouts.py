@@ -72,6 +72,21 @@ def results(name: str, mesh: dict[str, int], changes: dict[str, Any]) -> dict[st
   }
 
 
+def traffic(tokenizer: str, batch_size: int = 64) -> dict[str, Any]:
+  """What a prior's step moves under fsdp, and what its parameters weigh: compiled, not run."""
+  changes = {"mesh.data": 1, "mesh.fsdp": 8, "model.remat": True, "optimizer.kind": "adamw"}
+  chosen = config(
+    "prior:shapes,tiny", tokenizer=tokenizer, batch_size=batch_size, **{"model.width": 64} | changes
+  )
+  what, training = experiment.make(chosen), Training.of(chosen)
+  mesh = training.make_mesh()
+  state = training.shapes(what, mesh)
+  batch = jax.tree.map(lambda x: np.repeat(x, batch_size, axis=0), what.example())
+  program = training.make_step(what, mesh).lower(state, batch).compile()
+  params = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
+  return {"params": params, "moved": cost.moved(program.as_text())}
+
+
 def drawn(workdir: str) -> dict[str, Any]:
   """Tokens of two pictures of a prior: among others, and with its weights on all devices."""
   pipe = jaxt2i.load(workdir)
@@ -91,4 +106,6 @@ if __name__ == "__main__":
   for case, name, changes in cases(sys.argv[1]):
     layouts = {"one", "data"} if case == "plain" else LAYOUTS
     found[case] = {layout: results(name, LAYOUTS[layout], changes) for layout in layouts}
-  print(json.dumps({"layouts": found, "drawn": drawn(sys.argv[2])}))
+  print(
+    json.dumps({"layouts": found, "traffic": traffic(sys.argv[1]), "drawn": drawn(sys.argv[2])})
+  )

@@ -97,6 +97,15 @@ def test_fsdp_devices_hold_their_share_of_parameters_and_optimizer(found, case):
   assert 1 / 8 <= fsdp / one < 1.1 / 8  # vectors are on every device
 
 
+def test_fsdp_devices_gather_parameters_and_no_activations(of_eight):
+  params, moved = of_eight["traffic"]["params"], of_eight["traffic"]["moved"]
+  # Blocks are gathered once for the loss and once for its gradient; CPUs lack reduce-scatter. What
+  # is looked up in tables goes to and fro too. Without `rows_apart` it is 64 times params in all.
+  assert params <= moved["all-gather"] <= 2 * params
+  assert params <= moved["all-reduce"] + moved["all-to-all"] <= 1.25 * params
+  assert set(moved) <= {"all-gather", "all-reduce", "all-to-all"}
+
+
 @pytest.mark.parametrize("case", ["codebook", "prior"])
 def test_tensor_parallel_devices_hold_less(found, case):
   assert found[case]["tensor"]["held"] < 0.6 * found[case]["one"]["held"]

@@ -19,6 +19,7 @@ from jaxt2i.models.blocks import (
 )
 from jaxt2i.models.dense import Dense
 from jaxt2i.models.precision import RMSNorm
+from jaxt2i.models.rows import rows_apart
 from jaxt2i.models.text import Context
 from jaxt2i.types import Array
 
@@ -244,6 +245,7 @@ class Prior(nn.Module, kw_only=True):
     order: Int[Array, "#B N"] | None = None,
   ) -> Float[Array, "B N D"]:
     x, angles = self._located(x, order)
+    x, context = rows_apart(x), context.replace(features=rows_apart(context.features))
     if self.conditioning == "cross":
       x, _ = self.blocks(x, context, mask, angles, train)
       return self.norm(x)
