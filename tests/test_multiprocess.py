@@ -29,8 +29,8 @@ def processes(
     probe.bind(("localhost", 0))
     port = probe.getsockname()[1]
   command = [sys.executable, "-m", "jaxt2i.main", f"--config=configs/{name}"]
-  command += [f"--workdir={workdir}", *options]
-  command += [f"--config.loop.{name}={value}" for name, value in LOOP.items()]
+  command += [f"--workdir={workdir}"]
+  command += [f"--config.loop.{name}={value}" for name, value in LOOP.items()] + [*options]
   each = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={2 // count}"}
   if count > 1:
     command.append("--distributed")
@@ -85,6 +85,9 @@ def test_asked_to_stop_one_stops_both_and_they_go_on_exactly(tmp_path, repositor
   # A prior with dropout, of which the best state is kept.
   options = ["--config.loop.watch=val/nll", "--config.loop.patience=9"]
   options += ["--config.model.dropout=0.1", f"--config.tokenizer={tokenizer_run}"]
+  # JAX's engine needs a second or two to agree on a step at which both stop.
+  options += ["--config.loop.num_steps=300", "--config.loop.log_every=25"]
+  options += ["--config.loop.eval_every=100", "--config.loop.checkpoint_every=50"]
   begin = lambda workdir: processes(repository, workdir, 2, "prior.py:shapes,tiny", *options)
   workdir, whole = tmp_path / "run", tmp_path / "whole"
   codes, logs = ended(begin(whole))
