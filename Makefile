@@ -27,7 +27,7 @@ help:
 	@echo "make quickstart            train for 10 minutes, then draw from words; see runs/"
 	@echo "make quickstart MINUTES=60 the same with better pictures"
 	@echo "make quickstart DATA=shapes  scenes of two shapes, unseen ones included"
-	@echo "make test                  the tests (about 15 minutes on 2 cores)"
+	@echo "make test                  the tests (about 20 minutes on 2 cores)"
 	@echo "make test-all              the slow tests too"
 	@echo "make test-beam             preparing data with Apache Beam, in .venv-beam"
 	@echo "make lint types            style and types"

@@ -149,8 +149,10 @@ def _close(held: list[Any]) -> None:
 
 
 def _start_worker(index: int, count: int) -> None:
-  # Ctrl-C reaches the whole group: the main process alone answers, and ends its workers.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  # Ctrl-C, and SIGTERM of some schedulers, reach the whole group: the main process alone answers,
+  # and ends its workers.
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

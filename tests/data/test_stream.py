@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -291,6 +292,22 @@ def test_workers_end_with_a_process_that_is_killed(program, number):
   assert not any(map(alive, workers))
   if number == signal.SIGINT:
     assert err.count("Traceback") == 1  # the main process alone complains
+
+
+def test_workers_leave_sigterm_to_the_main_process():
+  # Slurm and systemd send it to every process of a run; the main one has to save first.
+  with contextlib.closing(
+    stream.train_stream(SOURCE, transform, batch_size=4, seed=0, start_step=0, num_workers=2)
+  ) as batches:
+    found = [next(batches)]
+    for worker in multiprocessing.active_children():
+      os.kill(worker.pid, signal.SIGTERM)
+    time.sleep(1)
+    assert len(multiprocessing.active_children()) == 2
+    found += [next(batches) for _ in range(40)]
+  for batch, alone in zip(found, train(41), strict=True):
+    assert_same(batch, alone)
+  assert multiprocessing.active_children() == []
 
 
 def test_errors_of_the_source_reach_the_caller():
