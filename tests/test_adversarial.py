@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType
 
 import jaxt2i
 from jaxt2i import checkpoints, experiment, metrics
@@ -17,7 +16,7 @@ from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.errors import UsageError
 from jaxt2i.models.discriminator import adaptive_weight
 from jaxt2i.models.vqvae import to_float
-from jaxt2i.sharding import make_mesh, replicated
+from jaxt2i.sharding import MeshOptions, make_mesh, replicated
 from jaxt2i.state import TrainState
 from jaxt2i.step import make_train_step
 from jaxt2i.tasks.adversarial import AdversarialTask
@@ -232,8 +231,7 @@ def test_the_given_state_is_donated():
 
 
 def test_two_devices_learn_what_one_learns():
-  (device,) = jax.devices()[:1]
-  mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=[device])
+  mesh = make_mesh(1, MeshOptions(data=1))
   one = make_adversarial_step(task(0, 0), ADAM, mesh=mesh, **OPTIONS)
   results = []
   for step, where in ((one, mesh), (step_of(0, 0), make_mesh(4))):

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxt2i import experiment, summary
 from jaxt2i.checkpoints import Checkpoints
 from jaxt2i.metrics import Mean
-from jaxt2i.sharding import make_mesh, replicated
+from jaxt2i.sharding import MeshOptions, make_mesh, replicated
 from jaxt2i.state import TrainState
 from jaxt2i.step import make_train_step
 from jaxt2i.tasks.base import LossOutput
@@ -92,7 +92,7 @@ def dense_arguments(mesh):
 
 
 def mesh_of(count: int):
-  return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=jax.devices()[:count])
+  return make_mesh(count, MeshOptions(data=count))
 
 
 @pytest.mark.parametrize("devices", [1, 2])

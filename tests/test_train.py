@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType
 
 from configs import vqvae
 from jaxt2i import data, experiment, modules, stored
@@ -20,7 +19,7 @@ from jaxt2i.best import Best
 from jaxt2i.checkpoints import Checkpoints, read_arrays
 from jaxt2i.errors import UserError
 from jaxt2i.metrics import Mean
-from jaxt2i.sharding import make_mesh, replicated
+from jaxt2i.sharding import MeshOptions, make_mesh, replicated
 from jaxt2i.state import TrainState
 from jaxt2i.step import jit_step, make_train_step
 from jaxt2i.tasks.base import LossOutput
@@ -433,7 +432,7 @@ def test_a_checkpoint_within_a_window_is_refused():
 
 
 def mesh_of(count: int):
-  return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=jax.devices()[:count])
+  return make_mesh(count, MeshOptions(data=count))
 
 
 def losses_of(what, rows, mesh, steps=3) -> list[float]:
