@@ -222,11 +222,13 @@ def test_errors_of_workers_reach_the_caller(row, error, message):
 
 
 PROGRAM = """
-import multiprocessing, sys, time
+import multiprocessing, signal, sys, time
 from jaxt2i.data import stream
 from tests.data.test_stream import SOURCE, transform
 
 if __name__ == "__main__":
+  # Tests that a script starts with "&" hand down that Ctrl-C is ignored.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   batches = stream.train_stream(
     SOURCE, transform, batch_size=2, seed=0, start_step=0, num_workers=2
   )
